@@ -1,0 +1,110 @@
+"""What falls from the sky: spectra, thrown areas and rates. Energies in TeV, lengths in m, angles in deg, times in s."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+#: Crab Nebula, log parabola of MAGIC, JHEAp 5-6 (2015) 30: norm in 1/(TeV cm2 s) at 1 TeV, index, curvature (log10)
+CRAB_NORM = 3.23e-11
+CRAB_INDEX = -2.47
+CRAB_CURVATURE = -0.24
+CRAB_RA_DEG = 83.6324
+CRAB_DEC_DEG = 22.0174
+M2_TO_CM2 = 1.0e4
+
+
+@dataclass(frozen=True)
+class ThrownVolume:
+    """Where and with which spectrum events are thrown.
+
+    Attributes
+    ----------
+    e_min_tev, e_max_tev, index : float
+        Limits and index of the thrown power law dN/dE.
+    radius_m : float
+        Radius of the disc of impact points, perpendicular to the shower axis.
+    cone_min_deg, cone_max_deg : float
+        Inner and outer radius of the cone of directions around the pointing.
+    """
+
+    e_min_tev: float
+    e_max_tev: float
+    index: float
+    radius_m: float
+    cone_min_deg: float = 0.0
+    cone_max_deg: float = 0.0
+
+    @property
+    def area_cm2(self) -> float:
+        """Thrown area (cm2)."""
+        return float(np.pi * self.radius_m**2 * M2_TO_CM2)
+
+    @property
+    def solid_angle_sr(self) -> float:
+        """Solid angle of the cone (sr)."""
+        inner, outer = np.cos(np.deg2rad([self.cone_min_deg, self.cone_max_deg]))
+        return float(2 * np.pi * (inner - outer))
+
+
+#: Cosmic rays of the night: all-particle-like proton spectrum that gives LST-1's intensity spectrum (see showers.py)
+COSMIC_RAYS = ThrownVolume(0.02, 100.0, -2.75, 500.0, 0.0, 4.5)
+#: Flux of the cosmic rays at 1 TeV, 1/(m2 s sr TeV)
+COSMIC_RAY_NORM = 0.096
+#: Crab gammas of the night
+CRAB_GAMMAS = ThrownVolume(0.02, 20.0, CRAB_INDEX, 350.0)
+
+
+def crab_flux(energy_tev: FloatArray | float, boost: float = 1.0) -> FloatArray:
+    """Differential flux of the (boosted) Crab, 1/(TeV cm2 s)."""
+    energy = np.asarray(energy_tev, dtype=float)
+    return np.asarray(boost * CRAB_NORM * energy ** (CRAB_INDEX + CRAB_CURVATURE * np.log10(energy)))
+
+
+def crab_integral(e_min_tev: float, e_max_tev: float, boost: float = 1.0) -> float:
+    """Integral flux of the (boosted) Crab between two energies, 1/(cm2 s)."""
+    energy = np.logspace(np.log10(e_min_tev), np.log10(e_max_tev), 2001)
+    return float(np.trapezoid(crab_flux(energy, boost), energy))
+
+
+def crab_rate_hz(volume: ThrownVolume, boost: float) -> float:
+    """Gammas per second thrown over the volume's disc."""
+    return crab_integral(volume.e_min_tev, volume.e_max_tev, boost) * volume.area_cm2
+
+
+def cosmic_ray_rate_hz(volume: ThrownVolume, norm: float = COSMIC_RAY_NORM) -> float:
+    """Cosmic rays per second thrown over the volume's disc and cone."""
+    slope = volume.index + 1.0
+    integral = norm * (volume.e_min_tev**slope - volume.e_max_tev**slope) / -slope
+    return float(integral * np.pi * volume.radius_m**2 * volume.solid_angle_sr)
+
+
+def throw_power_law(rng: np.random.Generator, n: int, volume: ThrownVolume) -> FloatArray:
+    """Draw ``n`` energies (TeV) from the volume's power law."""
+    slope = volume.index + 1.0
+    low, high = volume.e_min_tev**slope, volume.e_max_tev**slope
+    return np.asarray((low + rng.random(n) * (high - low)) ** (1.0 / slope))
+
+
+def throw_crab(rng: np.random.Generator, n: int, volume: ThrownVolume) -> FloatArray:
+    """Draw ``n`` energies (TeV) from the Crab's spectrum within the volume's limits."""
+    energy = np.logspace(np.log10(volume.e_min_tev), np.log10(volume.e_max_tev), 2001)
+    flux = crab_flux(energy)
+    cumulative = np.concatenate([[0.0], np.cumsum(0.5 * (flux[1:] + flux[:-1]) * np.diff(energy))])
+    return np.asarray(np.interp(rng.random(n) * cumulative[-1], cumulative, energy))
+
+
+def throw_impact(rng: np.random.Generator, n: int, volume: ThrownVolume) -> tuple[FloatArray, FloatArray]:
+    """Draw ``n`` impact distances (m) and azimuths of the core (rad), uniform over the disc."""
+    return volume.radius_m * np.sqrt(rng.random(n)), rng.uniform(0.0, 2 * np.pi, n)
+
+
+def throw_offset(rng: np.random.Generator, n: int, volume: ThrownVolume) -> tuple[FloatArray, FloatArray]:
+    """Draw ``n`` offsets from the pointing (deg) and their position angles (rad), uniform over the cone."""
+    inner, outer = volume.cone_min_deg**2, volume.cone_max_deg**2
+    return np.sqrt(inner + (outer - inner) * rng.random(n)), rng.uniform(0.0, 2 * np.pi, n)

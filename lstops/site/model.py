@@ -1,0 +1,260 @@
+"""The site file: everything that differs between observatories, clusters and laptops, in one YAML document.
+
+It holds no secrets: only paths of key files and names of environment variables.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from lstops.errors import ConfigError
+from lstops.step.model import Frozen, Resources
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class Observatory(Frozen):
+    """Position of the telescope (degrees and metres)."""
+
+    name: str
+    latitude_deg: float = Field(ge=-90, le=90)
+    longitude_deg: float = Field(ge=-180, le=180)
+    height_m: float
+
+
+class ScienceEnvironment(Frozen):
+    """Where one version of lstchain is installed on the compute nodes.
+
+    Attributes
+    ----------
+    lstchain_version : str
+        What `importlib.metadata.version("lstchain")` must say there.
+    activate : str
+        File that `source` activates (a conda profile script or a venv's bin/activate).
+    conda_env : str or None
+        Environment to `conda activate` after sourcing.
+    """
+
+    lstchain_version: str
+    activate: Path
+    conda_env: str | None = None
+
+    @property
+    def version(self) -> str:
+        """Part of every step's key."""
+        return f"lstchain {self.lstchain_version}"
+
+
+class SchedulerKind(str, Enum):
+    """Who runs the batch scripts."""
+
+    SLURM = "slurm"
+    LOCAL = "local"
+
+
+class SshAccess(Frozen):
+    """How to reach the login node. The host key must be in `known_hosts`; keys only, no passwords."""
+
+    host: str
+    port: int = 22
+    user: str
+    key_file: Path
+    known_hosts: Path
+
+
+class Partition(Frozen):
+    """Limits of one partition, as the scheduler enforces them."""
+
+    max_time_min: int
+    max_mem_mb: int
+    max_cpus: int
+
+
+class Cluster(Frozen):
+    """The scheduler.
+
+    Attributes
+    ----------
+    ssh : SshAccess or None
+        None runs the scheduler's commands on this machine.
+    slots : int
+        Local scheduler: processes at a time.
+    array_limit : int
+        Tasks of one array that may run at the same time.
+    poll_s : float
+        Shortest interval between two looks at the queue.
+    deadline_h : float
+        A job not finished this long after submission is cancelled.
+    """
+
+    name: str
+    scheduler: SchedulerKind
+    ssh: SshAccess | None = None
+    account: str | None = None
+    default_partition: str | None = None
+    partitions: dict[str, Partition] = Field(default_factory=dict)
+    slots: int = Field(default=2, ge=1)
+    array_limit: int = Field(default=100, ge=1)
+    nice: int = Field(default=0, ge=0)
+    poll_s: float = Field(default=10.0, gt=0)
+    deadline_h: float = Field(default=72.0, gt=0)
+    submit_attempts: int = Field(default=4, ge=1)
+
+    @model_validator(mode="after")
+    def _partition_known(self) -> Cluster:
+        if self.default_partition and self.partitions and self.default_partition not in self.partitions:
+            raise ValueError(f"default_partition {self.default_partition!r} is not one of {sorted(self.partitions)}")
+        return self
+
+
+class NightlySettings(Frozen):
+    """What the nightly DAG does by default at this site.
+
+    Attributes
+    ----------
+    pipeline_version : str
+        The `P` of the directory layout, "v0.12".
+    max_zenith_deg, source_offset_deg : float
+        Fallbacks where neither the run catalogue nor the target list knows better.
+    nsb_tolerance_ghz : float
+        Largest distance between a run's extra NSB and the level of the models used for it.
+    """
+
+    pipeline_version: str
+    profile: str = "standard"
+    lstchain_version: str
+    tailcut: str = "tailcut84"
+    declination_line: str = "dec_2276"
+    nsb_tolerance_ghz: float = Field(default=0.1, gt=0)
+
+
+class ForestSettings(Frozen):
+    """Hyper-parameters of the random forests: the same for every level of a grid."""
+
+    n_estimators: int = Field(default=150, ge=1)
+    max_depth: int = Field(default=30, ge=1)
+    min_samples_leaf: int = Field(default=10, ge=1)
+    n_jobs: int = 1
+
+
+class ProductionSettings(Frozen):
+    """Monte Carlo of the site."""
+
+    base_production: str
+    tuning_simtel: str | None = None
+    forests: ForestSettings = ForestSettings()
+
+
+class Site(Frozen):
+    """One site file."""
+
+    name: str
+    base: Path
+    work: str = "lstops"
+    observatory: Observatory
+    cluster: Cluster
+    environments: dict[str, ScienceEnvironment]
+    nightly: NightlySettings
+    production: ProductionSettings
+    resources: dict[str, Resources] = Field(default_factory=dict)
+    targets: str = "targets.yaml"
+
+    @field_validator("base")
+    @classmethod
+    def _absolute(cls, base: Path) -> Path:
+        if not base.is_absolute():
+            raise ValueError(f"base {str(base)!r} must be an absolute path")
+        return base
+
+    @model_validator(mode="after")
+    def _known_version(self) -> Site:
+        if self.nightly.lstchain_version not in self.environments:
+            raise ValueError(
+                f"nightly.lstchain_version {self.nightly.lstchain_version!r} is none of the environments "
+                f"{sorted(self.environments)}"
+            )
+        return self
+
+    def environment(self, lstchain_version: str) -> ScienceEnvironment:
+        """The science environment of a version of lstchain.
+
+        Raises
+        ------
+        ConfigError
+            If the site has none.
+        """
+        try:
+            return self.environments[lstchain_version]
+        except KeyError:
+            raise ConfigError(
+                f"site {self.name!r} has no science environment for lstchain {lstchain_version!r}.",
+                f"use one of {sorted(self.environments)} or add it under `environments` in the site file.",
+            ) from None
+
+    def resources_for(self, kind: str) -> Resources:
+        """Resources of a kind of step: the site's, else the default ones."""
+        return self.resources.get(kind, self.resources.get("default", Resources()))
+
+
+def _expand(value: Any, where: str) -> Any:
+    """Replace ${NAME} and ${NAME:-default} in every text of a YAML document."""
+    if isinstance(value, str):
+
+        def lookup(match: re.Match[str]) -> str:
+            name, default = match.group(1), match.group(2)
+            found = os.environ.get(name, default)
+            if found is None:
+                raise ConfigError(
+                    f"{where} uses the environment variable {name}, which is not set.", f"set {name} or edit the file."
+                )
+            return found
+
+        return _VARIABLE.sub(lookup, value)
+    if isinstance(value, dict):
+        return {key: _expand(item, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, where) for item in value]
+    return value
+
+
+def load_site(path: Path | str | None = None) -> Site:
+    """Read a site file.
+
+    Parameters
+    ----------
+    path : path, optional
+        Default: the environment variable LSTOPS_SITE.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, it cannot be read, or a key or value in it is wrong (named with its place).
+    """
+    chosen = path or os.environ.get("LSTOPS_SITE")
+    if not chosen:
+        raise ConfigError("no site file given.", "set LSTOPS_SITE or pass --site FILE (see config/sites/).")
+    where = Path(chosen)
+    try:
+        document = yaml.safe_load(where.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read the site file {where}: {error.strerror}.", "correct the path.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not YAML: {error}.", "correct the file.") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{where} is empty or no mapping.", "start from config/sites/local.yaml.")
+    try:
+        return Site.model_validate(_expand(document, str(where)))
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {describe(error)}", "correct these keys of the site file.") from error
+
+
+def describe(error: ValidationError) -> str:
+    """Each finding of pydantic on one line, with its place."""
+    return "; ".join(f"{'.'.join(str(p) for p in e['loc']) or 'file'}: {e['msg']}" for e in error.errors())

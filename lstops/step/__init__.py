@@ -1,0 +1,1 @@
+"""Steps, plans, manifests, the runner and the verifiers."""

@@ -1,0 +1,198 @@
+"""Manifests: how a product came to be, as a JSON file that is written last.
+
+The manifest of a step lies below `<work>/manifests/` under the path of the step's first output, so that it is found
+from the product alone. A product without a manifest is not finished, whatever its size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from lstops.errors import DataError, StorageError
+from lstops.step.model import ArtifactKind, Frozen
+
+MANIFEST_SCHEMA = 1
+_CHUNK = 4 * 1024 * 1024
+
+
+class FileState(Frozen):
+    """What was found of a file or folder, and when it was so.
+
+    Attributes
+    ----------
+    size : int
+        Bytes; of a folder, the sum over its files.
+    mtime_ns : int
+        Latest modification; with the size it tells cheaply whether the digest still holds.
+    sha256 : str
+        Of a folder: digest of the sorted lines "name digest".
+    """
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+class ArtifactRecord(Frozen):
+    """An input or output as it was when the step ran."""
+
+    name: str
+    kind: ArtifactKind
+    path: str
+    state: FileState
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+class Manifest(Frozen):
+    """Record of one finished step."""
+
+    schema_version: int = MANIFEST_SCHEMA
+    key: str
+    kind: str
+    label: str
+    subject: str
+    commands: tuple[tuple[str, ...], ...]
+    files: dict[str, str]
+    environment: str
+    versions: dict[str, str]
+    inputs: tuple[ArtifactRecord, ...]
+    outputs: tuple[ArtifactRecord, ...]
+    plan_id: str
+    plan_context: dict[str, Any]
+    index: int
+    host: str
+    job: str
+    started: str
+    ended: str
+    wall_s: float
+    cpu_s: float
+    max_rss_mb: float
+    log: str
+
+    def output(self, path: str) -> ArtifactRecord | None:
+        """The record of the output at `path`, if this step made it."""
+        return next((o for o in self.outputs if o.path == path), None)
+
+
+def sha256_file(path: Path) -> str:
+    """Content digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _members(path: Path) -> list[Path]:
+    return sorted(p for p in path.rglob("*") if p.is_file())
+
+
+def quick_state(path: Path) -> tuple[int, int]:
+    """(size, mtime_ns) of a file or folder without reading its content."""
+    stats = [p.stat() for p in _members(path)] if path.is_dir() else [path.stat()]
+    return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
+
+
+def full_state(path: Path) -> FileState:
+    """State of a file or folder with the digest of its content.
+
+    Raises
+    ------
+    DataError
+        If there is no such file or folder.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist.", "make it or correct the plan.")
+    size, mtime_ns = quick_state(path)
+    if path.is_dir():
+        lines = "".join(f"{p.relative_to(path).as_posix()} {sha256_file(p)}\n" for p in _members(path))
+        return FileState(size=size, mtime_ns=mtime_ns, sha256=hashlib.sha256(lines.encode()).hexdigest())
+    return FileState(size=size, mtime_ns=mtime_ns, sha256=sha256_file(path))
+
+
+def unchanged(path: Path, state: FileState) -> bool:
+    """True if size and modification time are still those of `state`."""
+    return path.exists() and quick_state(path) == (state.size, state.mtime_ns)
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o640) -> None:
+    """Write a text file so that a reader sees the old content or the new, never a part.
+
+    Raises
+    ------
+    StorageError
+        If the file system is full or not writable; nothing is left behind then.
+    """
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
+        with os.fdopen(handle, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise StorageError(f"cannot write {path}: {error.strerror}.", "free space or correct the permissions.") from error
+
+
+class ManifestStore:
+    """The manifests below one folder, found by the path of a product."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path_of(self, product: str) -> Path:
+        """Where the manifest of the step whose first output is `product` (relative path) lies."""
+        return self.root / f"{product}.json"
+
+    def read(self, product: str) -> Manifest | None:
+        """The manifest, or None where there is none; a damaged one counts as none (the step is then run again)."""
+        try:
+            return Manifest.model_validate_json(self.path_of(product).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            return None
+
+    def write(self, manifest: Manifest) -> Path:
+        """Store a manifest under its first output, and a pointer under each further output."""
+        first, *others = manifest.outputs
+        for other in others:
+            write_atomically(self.root / f"{other.path}.link", first.path)
+        path = self.path_of(first.path)
+        write_atomically(path, json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True))
+        return path
+
+    def remove(self, product: str) -> None:
+        """Forget the manifest: the product counts as unfinished from now on."""
+        self.path_of(product).unlink(missing_ok=True)
+
+    def producer(self, product: str) -> Manifest | None:
+        """The manifest of the step that made `product`, be it the first output or another."""
+        if manifest := self.read(product):
+            return manifest
+        link = self.root / f"{product}.link"
+        try:
+            manifest = self.read(link.read_text())
+        except FileNotFoundError:
+            return None
+        return manifest if manifest and manifest.output(product) else None
+
+    def all(self) -> list[Manifest]:
+        """Every readable manifest, by path."""
+        found = []
+        for path in sorted(self.root.rglob("*.json")):
+            if manifest := self.read(path.relative_to(self.root).as_posix().removesuffix(".json")):
+                found.append(manifest)
+        return found
