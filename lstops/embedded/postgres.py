@@ -7,13 +7,16 @@ docs/adr/0002-embedded-postgresql.md).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -28,6 +31,9 @@ SUPERUSER = "postgres"
 DATABASES = ("airflow", "lstops")
 #: starting after a crash replays the write-ahead log, which may take a while on a slow disk
 START_TIMEOUT_S = 60.0
+
+#: in the log when children of a killed server still live; they notice its death and end within seconds
+ORPHANS_LEFT = "pre-existing shared memory block"
 
 #: a laptop's server: small memory, enough connections for Airflow's four services and their tasks
 SETTINGS = {
@@ -118,8 +124,6 @@ class EmbeddedPostgres:
     def stop(self) -> bool:
         """Stop the server; open connections are closed. Returns False if it was not running."""
         # SIGINT is PostgreSQL's fast shutdown: it rolls back, disconnects clients and writes a checkpoint
-        import signal
-
         return self._daemon(RunAs(), 0).stop(grace_s=30.0, polite=signal.SIGINT)
 
     def pid(self) -> int | None:
@@ -181,9 +185,7 @@ class EmbeddedPostgres:
                 f"{self.secrets.path} holds no password of the database role {role}.", "lstops services start"
             ) from error
 
-    def _connection(self):  # type: ignore[no-untyped-def]  # psycopg2 has no types
-        import contextlib
-
+    def _connection(self) -> contextlib.closing[Any]:  # psycopg2 has no types
         import psycopg2
 
         connection = psycopg2.connect(self.url(SUPERUSER, driver="postgresql"), connect_timeout=5)
@@ -247,7 +249,10 @@ class EmbeddedPostgres:
                     return
             except psycopg2.OperationalError as error:
                 if not daemon.running():
-                    raise daemon.died() from error
+                    if ORPHANS_LEFT not in log_tail(daemon.log_path, lines=4):
+                        raise daemon.died() from error
+                    time.sleep(0.5)
+                    daemon.start()
                 time.sleep(0.05)
         raise ServiceError(
             f"PostgreSQL accepts no connection after {START_TIMEOUT_S:.0f} s. The end of {daemon.log_path}:\n"
