@@ -1,0 +1,1 @@
+"""Monte Carlo productions: configurations of lstmcpipe, the node grid, counts, lint and plans."""

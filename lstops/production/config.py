@@ -1,0 +1,347 @@
+"""The lstmcpipe configuration: what to run on which paths, as frozen models, and back to YAML.
+
+Facts about the format come from lstmcpipe (`config/pipeline_config.py`, `stages/*.py`). Keys that lstmcpipe never reads
+but real files carry (`slurm_options`, `options` of some stages) are part of the model, so that files are read as they
+are; the lint reports them as dead. Every other unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+
+from lstops.production.documents import InvalidProductionError, problems_of, read_yaml, write_atomically, yaml_text
+from lstops.production.lstchain_config import LstchainConfig, read_lstchain_config
+from lstops.production.old_dialect import OldProduction, convert, is_old_dialect, read_old
+from lstops.step.model import Frozen
+
+
+def _as_text(value: Any) -> Any:
+    # an identifier or version made of digits only is a number for YAML; lstmcpipe uses it as text all the same
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]
+Path_ = Annotated[str, Field(min_length=1)]
+SlurmValue = str | int | None
+
+
+class StageName(str, Enum):
+    """The stages of lstmcpipe, in the order in which it runs them."""
+
+    R0_TO_DL1 = "r0_to_dl1"
+    DL1AB = "dl1ab"
+    TRAIN_TEST_SPLIT = "train_test_split"
+    MERGE_DL1 = "merge_dl1"
+    TRAIN_PIPE = "train_pipe"
+    DL1_TO_DL2 = "dl1_to_dl2"
+    DL2_TO_IRFS = "dl2_to_irfs"
+    DL2_TO_SENSITIVITY = "dl2_to_sensitivity"
+
+
+class WorkflowKind(str, Enum):
+    """Pipelines that lstmcpipe knows."""
+
+    LSTCHAIN = "lstchain"
+    CTAPIPE = "ctapipe"
+    HIPERTA = "hiperta"
+
+
+class SlurmOptions(Frozen):
+    """`extra_slurm_options` of a step: long options of sbatch, given to it as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    partition: SlurmValue = None
+    mem: SlurmValue = None
+    cpus_per_task: SlurmValue = Field(default=None, alias="cpus-per-task")
+    time: SlurmValue = None
+    nice: SlurmValue = None
+    mem_per_cpu: SlurmValue = Field(default=None, alias="mem-per-cpu")
+    account: SlurmValue = None
+    qos: SlurmValue = None
+    array: SlurmValue = None
+    constraint: SlurmValue = None
+    exclude: SlurmValue = None
+    nodelist: SlurmValue = None
+    nodes: SlurmValue = None
+    ntasks: SlurmValue = None
+    gres: SlurmValue = None
+    licenses: SlurmValue = None
+    tmp: SlurmValue = None
+    begin: SlurmValue = None
+    comment: SlurmValue = None
+    reservation: SlurmValue = None
+    priority: SlurmValue = None
+    requeue: SlurmValue = None
+    exclusive: SlurmValue = None
+    job_name: SlurmValue = Field(default=None, alias="job-name")
+    mail_type: SlurmValue = Field(default=None, alias="mail-type")
+    mail_user: SlurmValue = Field(default=None, alias="mail-user")
+    output: SlurmValue = None
+    error: SlurmValue = None
+
+
+class _StepConfig(Frozen):
+    """What every step may carry. `slurm_options` is read by nobody (see `lint`)."""
+
+    extra_slurm_options: SlurmOptions | None = None
+    slurm_options: str | None = None
+
+
+class FolderStep(_StepConfig):
+    """r0_to_dl1 and dl1ab: every file of a folder into another folder. `options` is read by nobody."""
+
+    input: Path_
+    output: Path_
+    options: str | dict[str, Any] | None = None
+
+
+class SplitOutput(Frozen):
+    """Folders of the two parts; `ratio` is the share of the test part (lstmcpipe: 0.5)."""
+
+    train: Path_
+    test: Path_
+    ratio: float | None = Field(default=None, gt=0, lt=1)
+
+
+class SplitStep(_StepConfig):
+    """train_test_split: the files of a folder into two. `options` is read by nobody."""
+
+    input: Path_
+    output: SplitOutput
+    options: dict[str, Any] | str | None = None
+
+
+class MergeStep(_StepConfig):
+    """merge_dl1: the files of a folder into one. `options` are arguments of lstchain_merge_hdf5_files."""
+
+    input: Path_
+    output: Path_
+    options: str | None = None
+
+
+class TrainInput(Frozen):
+    """The merged training files."""
+
+    gamma: Path_
+    proton: Path_
+
+
+class TrainStep(_StepConfig):
+    """train_pipe: the forests of one line into a folder. `options` is read by nobody."""
+
+    input: TrainInput
+    output: Path_
+    options: str | dict[str, Any] | None = None
+
+
+class Dl2Step(_StepConfig):
+    """dl1_to_dl2: one merged file, with the models of a folder, into a folder. `options` is read by nobody."""
+
+    input: Path_
+    path_model: Path_
+    output: Path_
+    options: str | dict[str, Any] | None = None
+
+
+class IrfInput(Frozen):
+    """DL2 files of the particles; without protons and electrons there is no background."""
+
+    gamma_file: Path_
+    proton_file: Path_ | None = None
+    electron_file: Path_ | None = None
+
+
+class IrfStep(_StepConfig):
+    """dl2_to_irfs: `options` are arguments of lstchain_create_irf_files."""
+
+    input: IrfInput
+    output: Path_
+    options: str | None = None
+
+
+class SensitivityInput(Frozen):
+    """DL2 files of the particles."""
+
+    gamma_file: Path_
+    proton_file: Path_
+    electron_file: Path_
+
+
+class SensitivityStep(_StepConfig):
+    """dl2_to_sensitivity. `options` is read by nobody."""
+
+    input: SensitivityInput
+    output: Path_
+    options: str | dict[str, Any] | None = None
+
+
+StepConfig = FolderStep | SplitStep | MergeStep | TrainStep | Dl2Step | IrfStep | SensitivityStep
+
+
+class Stages(Frozen):
+    """The steps of every stage; None where a stage is not defined."""
+
+    r0_to_dl1: tuple[FolderStep, ...] | None = None
+    dl1ab: tuple[FolderStep, ...] | None = None
+    train_test_split: tuple[SplitStep, ...] | None = None
+    merge_dl1: tuple[MergeStep, ...] | None = None
+    train_pipe: tuple[TrainStep, ...] | None = None
+    dl1_to_dl2: tuple[Dl2Step, ...] | None = None
+    dl2_to_irfs: tuple[IrfStep, ...] | None = None
+    dl2_to_sensitivity: tuple[SensitivityStep, ...] | None = None
+
+    def of(self, stage: StageName) -> tuple[StepConfig, ...]:
+        """Steps of a stage, empty where it is not defined."""
+        return getattr(self, stage.value) or ()
+
+    @property
+    def defined(self) -> tuple[StageName, ...]:
+        """Stages that have steps."""
+        return tuple(stage for stage in StageName if self.of(stage))
+
+
+class SourceEnvironment(Frozen):
+    """The conda environment in which the jobs run."""
+
+    source_file: Path_
+    conda_env: Text
+
+    @property
+    def lstchain_version(self) -> str | None:
+        """Version that the environment's name claims: "0.10.12" of lstchain-v0.10.12."""
+        found = re.search(r"lstchain[-_]?v?(\d+\.\d+(?:\.\d+)*)", self.conda_env)
+        return found.group(1) if found else None
+
+
+class SlurmConfig(Frozen):
+    """SLURM settings of all jobs."""
+
+    user_account: str = ""
+
+
+class LstmcpipeConfig(Frozen):
+    """One lstmcpipe YAML of the present dialect."""
+
+    workflow_kind: WorkflowKind
+    prod_id: Text
+    source_environment: SourceEnvironment
+    slurm_config: SlurmConfig | None = None
+    lstmcpipe_version: Text | None = None
+    prod_type: Text | None = None
+    dl1_noise_tune_data_run: Path_ | None = None
+    dl1_noise_tune_mc_run: Path_ | None = None
+    stages_to_run: Annotated[tuple[StageName, ...], Field(min_length=1)]
+    stages: Stages
+
+    def runs(self, stage: StageName) -> bool:
+        """Whether lstmcpipe would submit this stage."""
+        return stage in self.stages_to_run
+
+    def to_document(self) -> dict[str, Any]:
+        """The mapping to write: exactly the keys that were given."""
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+
+
+class ProductionConfig(Frozen):
+    """One production: the lstmcpipe YAML and the lstchain JSON.
+
+    Attributes
+    ----------
+    pipe : LstmcpipeConfig
+        Of the present dialect; converted where the file is of the old one.
+    chain : LstchainConfig or None
+        None if no JSON was given or found.
+    path, chain_path : Path or None
+        Where they were read.
+    old : OldProduction or None
+        The file as written, if it is of the old dialect.
+    """
+
+    pipe: LstmcpipeConfig
+    chain: LstchainConfig | None = None
+    path: Path | None = None
+    chain_path: Path | None = None
+    old: OldProduction | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content of both documents."""
+        chain = self.chain.canonical if self.chain else ""
+        return hashlib.sha256(
+            (self.pipe.model_dump_json(exclude_unset=True, by_alias=True) + chain).encode()
+        ).hexdigest()
+
+
+def validate_pipe(document: dict[str, Any], where: Path | str) -> LstmcpipeConfig:
+    """Check a mapping of the present dialect.
+
+    Raises
+    ------
+    InvalidProductionError
+        Naming each wrong key with the nearest right one, each missing key and each wrong value.
+    """
+    try:
+        return LstmcpipeConfig.model_validate(document)
+    except ValidationError as error:
+        raise InvalidProductionError(where, problems_of(error, LstmcpipeConfig)) from error
+
+
+def find_lstchain_config(path: Path) -> Path | None:
+    """The lstchain JSON beside an lstmcpipe YAML: the only `*lstchain*.json` there, else None."""
+    found = sorted(path.parent.glob("*lstchain*.json"))
+    return found[0] if len(found) == 1 else None
+
+
+def read_config(path: Path, chain_path: Path | None = None) -> ProductionConfig:
+    """Read a production's configuration, of either dialect.
+
+    Parameters
+    ----------
+    path : Path
+        The lstmcpipe YAML.
+    chain_path : Path, optional
+        The lstchain JSON; default: the only one beside the YAML, if any.
+
+    Raises
+    ------
+    ConfigError
+        If a file cannot be read or is not what it should be.
+    """
+    document = read_yaml(path)
+    chain_path = chain_path or find_lstchain_config(path)
+    chain = read_lstchain_config(chain_path) if chain_path else None
+    if not is_old_dialect(document):
+        return ProductionConfig(pipe=validate_pipe(document, path), chain=chain, path=path, chain_path=chain_path)
+    old = read_old(document, path)
+    pipe = validate_pipe(convert(old, folder=path.resolve().parent.name), path)
+    return ProductionConfig(pipe=pipe, chain=chain, path=path, chain_path=chain_path, old=old)
+
+
+def write_config(config: ProductionConfig, path: Path, chain_path: Path | None = None, overwrite: bool = False) -> None:
+    """Write a production so that lstmcpipe would run it (always in the present dialect).
+
+    Parameters
+    ----------
+    path : Path
+        For the YAML.
+    chain_path : Path, optional
+        For the JSON, which `lstmcpipe -c YAML -conf_lst JSON` needs too.
+
+    Raises
+    ------
+    ConfigError
+        If a file exists already or cannot be written.
+    """
+    comment = (
+        f"{config.pipe.prod_id}\nlstmcpipe -c {path.name} -conf_lst {chain_path.name if chain_path else 'CONFIG.json'}"
+    )
+    write_atomically(path, yaml_text(config.pipe.to_document(), comment), overwrite)
+    if chain_path and config.chain:
+        write_atomically(chain_path, config.chain.to_text(), overwrite)

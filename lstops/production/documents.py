@@ -1,0 +1,249 @@
+"""Reading and writing the two documents of a production: YAML for lstmcpipe, JSON for lstchain.
+
+lstmcpipe reads YAML 1.2 (ruamel), where `10:00:00` and `2024-01-22` are texts and `010` is ten; PyYAML's own rules are
+those of YAML 1.1, where a time limit would become a number of seconds. So the loader here resolves scalars by 1.2.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, ClassVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from lstops.errors import ConfigError
+
+# the C parser reads the largest real configuration (26 410 lines) about ten times faster
+_BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BaseDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Loader(_BaseLoader):  # type: ignore[misc]
+    """YAML 1.2 scalars; a key given twice is an error, as for lstmcpipe."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+    def construct_integer(self, node: Any) -> int:
+        text = self.construct_scalar(node)
+        return int(text, 0) if text.lstrip("+-")[:2] in ("0x", "0o") else int(text)
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("null", r"^(?:~|null|Null|NULL|)$", "~nN\0"),
+    ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$", "-+0123456789."),
+    ("merge", r"^<<$", "<"),
+):
+    firsts = [*_first.replace("\0", ""), *([""] if "\0" in _first else [])]
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), firsts)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
+
+
+class _Dumper(_BaseDumper):  # type: ignore[misc]
+    """Quotes what either version of YAML would not read back as text."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: Any, value: str) -> Any:
+    # PyYAML quotes by YAML 1.1; whole numbers with leading zeros or underscores are numbers only for lstmcpipe's ruamel
+    style = "'" if re.match(r"^[-+]?0?[ob]?[0-9_]+$", value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that makes a document unreadable as a production.
+
+    Attributes
+    ----------
+    code : str
+        Stable, as in the findings of `lstops production lint`.
+    place : str
+        Where in the document, e.g. ``stages.merge_dl1[3].ouput``.
+    """
+
+    code: str
+    place: str
+    message: str
+    remedy: str
+
+
+class InvalidProductionError(ConfigError):
+    """A configuration that is not one; `problems` lists every cause."""
+
+    def __init__(self, where: Path | str, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        shown = self.problems[:5]
+        more = f" (and {len(self.problems) - len(shown)} more)" if len(self.problems) > len(shown) else ""
+        super().__init__(
+            f"{where}: " + "; ".join(f"{p.place}: {p.message}" for p in shown) + more + ".",
+            " ".join(dict.fromkeys(p.remedy for p in shown)),
+        )
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that looks most like a wrong one, or None if nothing is near."""
+    found = get_close_matches(word.lower(), list(known), n=1, cutoff=0.55)
+    return found[0] if found else None
+
+
+def unknown_key(place: str, key: str, known: Iterable[str]) -> Problem:
+    """A wrong key, with the nearest right one."""
+    names = sorted(known)
+    best = nearest(key, names)
+    return Problem(
+        "unknown-key",
+        place,
+        f"unknown key {key!r}" + (f", the nearest right one is {best!r}" if best else ""),
+        f"write {best!r} instead of {key!r}, or remove it." if best else f"remove it; known keys: {', '.join(names)}.",
+    )
+
+
+def keys_of(model: type[BaseModel]) -> list[str]:
+    """The keys of a model as the document writes them."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_at(model: type[BaseModel] | None, key: int | str) -> type[BaseModel] | None:
+    """The model of the field `key`, seen through Optional and tuple; None where there is no single one."""
+    if model is None or isinstance(key, int):
+        return model
+    for name, field in model.model_fields.items():
+        if key in (name, field.alias):
+            pending, found = [field.annotation], []
+            while pending:
+                kind = pending.pop()
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    found.append(kind)
+                pending.extend(get_args(kind))
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Translate pydantic's errors; a wrong key comes with the nearest right one."""
+    problems = []
+    for item in error.errors(include_url=False):
+        place, at = "", model
+        for key in item["loc"][:-1]:
+            at = _model_at(at, key)  # type: ignore[assignment]
+        for key in item["loc"]:
+            place += f"[{key}]" if isinstance(key, int) else f".{key}" if place else str(key)
+        last = str(item["loc"][-1]) if item["loc"] else ""
+        if item["type"] == "extra_forbidden":
+            problems.append(unknown_key(place, last, keys_of(at) if at else ()))
+        elif item["type"] == "missing":
+            problems.append(Problem("missing-key", place, f"the key {last!r} is missing", f"add {last!r}."))
+        elif item["type"] == "tuple_type":
+            problems.append(Problem("not-a-list", place, "must be a list", f"begin each entry of {last} with a dash."))
+        else:
+            given = "" if isinstance(item["input"], (dict, list)) else f", not {item['input']!r}"
+            problems.append(
+                Problem("bad-value", place, f"{item['msg']}{given}", f"correct the value of {last or 'the document'}.")
+            )
+    return problems
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}.", "correct the path.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a text file: {error}.", "give the configuration, not a data file.") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping by the rules of YAML 1.2.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is no YAML, holds a key twice or is no mapping.
+    """
+    try:
+        # the loader is a SafeLoader: it makes plain data only
+        document = yaml.load(_read_text(path), Loader=_Loader)  # noqa: S506
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidProductionError(path, [Problem("not-yaml", "file", str(error), "correct the file.")]) from error
+    return _mapping(document, path, "YAML")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is no JSON or no object.
+    """
+    try:
+        document = json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise InvalidProductionError(path, [Problem("not-json", "file", str(error), "correct the file.")]) from error
+    return _mapping(document, path, "JSON")
+
+
+def _mapping(document: Any, path: Path, kind: str) -> dict[str, Any]:
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+        problem = Problem("bad-value", "file", f"is no {kind} mapping of names to values", "give a configuration file.")
+        raise InvalidProductionError(path, [problem])
+    return document
+
+
+def yaml_text(document: dict[str, Any], comment: str = "") -> str:
+    """YAML that ruamel (1.2) and PyYAML (1.1) read alike; `comment` lines come first."""
+    head = "".join(f"# {line}\n" for line in comment.splitlines())
+    body: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=100_000, allow_unicode=True)
+    return head + body
+
+
+def write_atomically(path: Path, text: str, overwrite: bool = False) -> None:
+    """Write a text file so that nobody ever sees half of it.
+
+    Raises
+    ------
+    ConfigError
+        If it exists and `overwrite` is not set, or cannot be written.
+    """
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            if overwrite:
+                os.replace(file.name, path)
+                # the context manager removes its file; leave it an empty one to remove
+                Path(file.name).touch()
+            else:
+                os.link(file.name, path)  # fails if the target exists, without a moment between look and write
+    except FileExistsError as error:
+        raise ConfigError(f"{path} exists already.", "choose another name; published files stay.") from error
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}.", "check the folder and its permissions.") from error
