@@ -172,9 +172,13 @@ class Layout:
         """Run-wise DL2."""
         return f"DL2/{night}/{version}/{tailcut}/{nsb_dir(level_ghz)}/dl2_LST-1.Run{run:05d}.h5"
 
-    def dl3_dir(self, night: Night, version: str, product: str, cuts: str, source: str) -> str:
-        """Folder of a night's DL3 of one source; `product` names the DL2 and its version."""
-        return f"DL3/{night}/{version}/{product}/{cuts}/{slug(source)}"
+    def dl3_candidates(self, night: Night, version: str, production: str, cuts: str, source: str) -> str:
+        """Where a night's DL3 of one source is made, in lstops' own area: nobody reads it but the publication."""
+        return f"{self.work}/dl3/{night}/{version}/{slug(production)}/{slug(cuts)}/{slug(source)}"
+
+    def dl3_published(self, night: Night, version: str, production: str, cuts: str, source: str) -> str:
+        """Folder that holds the published versions (v0001, v0002, ...) and the pointer `current`."""
+        return f"DL3/{night}/{version}/{slug(production)}/{slug(cuts)}/{slug(source)}"
 
     @staticmethod
     def dl3_name(run: int) -> str:

@@ -143,7 +143,9 @@ def write_atomically(path: Path, text: str, mode: int = 0o640) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error.strerror}.", "free space or correct the permissions.") from error
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}.", "free space or correct the permissions."
+        ) from error
 
 
 class ManifestStore:

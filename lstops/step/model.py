@@ -19,6 +19,9 @@ from lstops.errors import ConfigError
 
 PLAN_SCHEMA = 1
 
+#: environment of steps that need lstops only, not lstchain
+CORE_ENVIRONMENT = "core"
+
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]*$")
 
 
@@ -134,7 +137,7 @@ class Step(Frozen):
     files : dict
         Small text files (configurations) that the runner writes for the commands; part of the key.
     environment : str
-        Name of the science environment of the site in which the step runs.
+        Version of lstchain (a key of the site's environments) in which the step runs, or `CORE_ENVIRONMENT`.
     """
 
     kind: Name
@@ -249,9 +252,7 @@ class Plan(Frozen):
         for stage in self.stages:
             if stage.name == name:
                 return stage
-        raise ConfigError(
-            f"plan {self.plan_id} has no stage {name!r}.", f"use one of {[s.name for s in self.stages]}."
-        )
+        raise ConfigError(f"plan {self.plan_id} has no stage {name!r}.", f"use one of {[s.name for s in self.stages]}.")
 
     def indices(self, stage_name: str) -> range:
         """Indices (see `steps`) of one stage."""

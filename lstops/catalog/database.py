@@ -1,0 +1,114 @@
+"""Connection to the catalogue and its migrations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.orm import Session
+
+from lstops.errors import ConfigError, TransportError
+
+URL_VARIABLE = "LSTOPS_DATABASE_URL"
+HOME_VARIABLE = "LSTOPS_HOME"
+# One number for all lstops processes: migrations of two starting services must not run at the same time.
+_MIGRATION_LOCK = 7_315_001
+
+
+def catalog_engine(url: str | None = None) -> Engine:
+    """Engine of the catalogue.
+
+    Parameters
+    ----------
+    url : str, optional
+        "postgresql://user:password@host:port/database"; default: LSTOPS_DATABASE_URL from the environment, else from
+        `secrets.env` in the folder LSTOPS_HOME (mode 0600; batch jobs then do not inherit the password).
+
+    Raises
+    ------
+    ConfigError
+        If there is no address, or it is none of a PostgreSQL database.
+    """
+    chosen = url or os.environ.get(URL_VARIABLE) or _from_secrets()
+    if not chosen:
+        raise ConfigError(
+            "no address of the catalogue given.",
+            f"set {URL_VARIABLE}, or {HOME_VARIABLE} to a folder with secrets.env.",
+        )
+    try:
+        parsed = make_url(chosen)
+    except ArgumentError:
+        # The address may hold a password: it is not repeated in the message.
+        raise ConfigError(
+            f"{URL_VARIABLE} is not a database address.", "use postgresql://user@host/database."
+        ) from None
+    if not parsed.drivername.startswith("postgresql"):
+        raise ConfigError(f"{URL_VARIABLE} is {parsed.drivername}, not PostgreSQL.", "use a PostgreSQL database.")
+    return create_engine(parsed.set(drivername="postgresql+psycopg2"), pool_pre_ping=True)
+
+
+def _from_secrets() -> str | None:
+    home = os.environ.get(HOME_VARIABLE)
+    if not home:
+        return None
+    try:
+        lines = (Path(home) / "secrets.env").read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    return next((line.split("=", 1)[1] for line in lines if line.startswith(f"{URL_VARIABLE}=")), None)
+
+
+@contextmanager
+def catalog_session(url: str | None = None) -> Iterator[Session]:
+    """One transaction: committed at the end, rolled back on any error.
+
+    Raises
+    ------
+    TransportError
+        If the database cannot be reached.
+    """
+    engine = catalog_engine(url)
+    try:
+        with Session(engine) as session, session.begin():
+            yield session
+    except OperationalError as error:
+        where = engine.url.render_as_string(hide_password=True)
+        raise TransportError(
+            f"the catalogue at {where} does not answer: {str(error.orig).strip()}.", "start PostgreSQL, then try again."
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    return config
+
+
+def upgrade(url: str | None = None) -> tuple[str | None, str]:
+    """Bring the catalogue's tables to this version of lstops.
+
+    Returns
+    -------
+    tuple
+        Revision before and after.
+    """
+    with catalog_session(url) as session:
+        connection = session.connection()
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        before = MigrationContext.configure(connection).get_current_revision()
+        config = _alembic()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        after = ScriptDirectory.from_config(config).get_current_head()
+    return before, str(after)

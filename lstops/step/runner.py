@@ -1,0 +1,411 @@
+"""Runs one step on a compute node: lock, check, stage, run, verify, rename, record.
+
+Order matters: products are renamed into place only after they were verified, and the manifest is written last. Whoever
+dies at any point (kill -9 included) leaves either no product, or a product without a manifest, which nobody uses and
+the next attempt replaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import importlib.metadata
+import os
+import platform
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+import lstops
+from lstops.errors import DataError, JobFailure, LstOpsError, ProductInvalid, StorageError
+from lstops.site.layout import Layout
+from lstops.site.model import Site
+from lstops.step.assess import changed_outputs
+from lstops.step.inputs import InputReader, environment_version
+from lstops.step.manifest import ArtifactRecord, Manifest, full_state
+from lstops.step.model import CORE_ENVIRONMENT, Plan, Step, step_key, substitute
+from lstops.step.report import Ending, StepReport, write_report
+
+_TAIL_BYTES = 4000
+_VERSIONED = ("lstchain", "ctapipe", "ctapipe-io-lst", "scikit-learn", "numpy", "tables", "astropy", "pyirf", "gammapy")
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+class TerminatedError(LstOpsError):
+    """The scheduler or a person asked the process to end."""
+
+    exit_code = 143
+
+
+def run_step(plan: Plan, index: int, site: Site, job: str = "") -> StepReport:
+    """Run one step of a plan and report how it ended.
+
+    Parameters
+    ----------
+    index : int
+        Position in `plan.steps()`.
+    job : str
+        The scheduler's job id, for the record.
+
+    Returns
+    -------
+    StepReport
+        Also written to the plan's folder. Ending DONE or UP_TO_DATE.
+
+    Raises
+    ------
+    LstOpsError
+        Any child: the report of the failure is written before it is raised.
+    """
+    steps = plan.steps()
+    if not 0 <= index < len(steps):
+        raise DataError(f"plan {plan.plan_id} has no step {index}.", f"use 0 to {len(steps) - 1}.")
+    layout = Layout(site.base, site.work)
+    attempt = _Attempt(plan, index, steps[index], site, layout, job)
+    started = _now()
+
+    def report(ending: Ending, error: LstOpsError | None = None) -> StepReport:
+        return StepReport(
+            plan_id=plan.plan_id,
+            index=index,
+            label=attempt.step.label,
+            subject=attempt.step.subject,
+            ending=ending,
+            error=type(error).__name__ if error else "",
+            what=error.what if error else "",
+            remedy=error.remedy if error else "",
+            log_tail=attempt.log_tail() if isinstance(error, JobFailure | ProductInvalid) else "",
+            job=job,
+            host=socket.gethostname(),
+            started=started,
+            ended=_now(),
+        )
+
+    try:
+        with _storage_errors(layout.base), _terminable():
+            ending = attempt.run()
+    except LstOpsError as error:
+        # On a full disk the report may not fit either; the first error is the one to tell.
+        with contextlib.suppress(StorageError):
+            write_report(layout.step_report(plan.plan_id, index), report(Ending.FAILED, error))
+        raise
+    finished = report(ending)
+    write_report(layout.step_report(plan.plan_id, index), finished)
+    return finished
+
+
+@dataclass
+class _Attempt:
+    plan: Plan
+    index: int
+    step: Step
+    site: Site
+    layout: Layout
+    job: str
+    records: list[ArtifactRecord] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        return self.layout.step_log(self.plan.plan_id, self.index)
+
+    @property
+    def identity(self) -> str:
+        """Names the product in lock files and staging folders."""
+        return hashlib.sha256(self.step.primary.path.encode()).hexdigest()[:24]
+
+    def run(self) -> Ending:
+        versions = software_versions(self.site, self.step)
+        with self._lock():
+            makers = {o.path: s.label for s in self.plan.steps()[: self.index] for o in s.outputs}
+            reader = InputReader(self.layout)
+            self.records = [reader.record(i, makers.get(i.path)) for i in self.step.inputs]
+            digests = {r.name: r.state.sha256 for r in self.records}
+            key = step_key(self.step, digests, environment_version(self.site, self.step))
+            old = reader.store.read(self.step.primary.path)
+            if old is not None and old.key == key and not changed_outputs(old, self.layout):
+                return Ending.UP_TO_DATE
+            with self._staging() as staging:
+                usage = self._execute(staging)
+                verified = self._verify(staging)
+                reader.store.remove(self.step.primary.path)
+                for output in self.step.outputs:
+                    move_into_place(staging.out[output.name], self.layout.absolute(output.path), staging.root)
+                reader.store.write(self._manifest(key, versions, verified, usage))
+        return Ending.DONE
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        self.layout.locks.mkdir(parents=True, exist_ok=True)
+        with (self.layout.locks / f"{self.identity}.lock").open("a+") as stream:
+            try:
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                raise JobFailure(
+                    f"{self.step.primary.path} is being made by another process ({stream.read().strip()}).",
+                    "wait for it, or cancel one of the two jobs.",
+                ) from None
+            stream.truncate(0)
+            stream.write(f"host {socket.gethostname()}, pid {os.getpid()}, job {self.job or '-'}\n")
+            stream.flush()
+            yield
+
+    @contextlib.contextmanager
+    def _staging(self) -> Iterator[_Staging]:
+        """A fresh staging folder; what a dead attempt left behind goes first (we hold the lock)."""
+        self.layout.staging.mkdir(parents=True, exist_ok=True)
+        for left in self.layout.staging.glob(f"{self.identity}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        root = self.layout.staging / f"{self.identity}-{os.getpid()}"
+        try:
+            yield _Staging.make(root, self.step, self.layout)
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+    def _execute(self, staging: _Staging) -> _Usage:
+        from lstops.science.environment import science_environ
+
+        environ = {**os.environ, **science_environ(staging.scratch)}
+        started, wall0 = _now(), time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("w") as log:
+            for argv in self.step.commands:
+                self._command([substitute(word, staging.values) for word in argv], staging.scratch, environ, log)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return _Usage(started, _now(), time.monotonic() - wall0, cpu, after.ru_maxrss / 1024)
+
+    def _command(self, argv: list[str], cwd: Path, environ: dict[str, str], log: TextIO) -> None:
+        log.write(f"+ {' '.join(argv)}\n")
+        log.flush()
+        try:
+            process = subprocess.Popen(
+                argv, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        except FileNotFoundError:
+            raise JobFailure(
+                f"{self.step.label}: the command {argv[0]!r} is not in the science environment.",
+                f"install it where lstchain {self.step.environment} is, or correct the site's environments.",
+            ) from None
+        try:
+            status = process.wait()
+        except BaseException:
+            # TerminatedError or interrupted: nothing of ours may run on.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        if status != 0:
+            raise self._command_failure(argv[0], status)
+
+    def _command_failure(self, command: str, status: int) -> LstOpsError:
+        if "No space left on device" in self.log_tail() or "Disk quota exceeded" in self.log_tail():
+            return StorageError(
+                f"{self.step.label}: {command} found no space left below {self.layout.base}.",
+                "free space, then run again; nothing half-written was kept.",
+            )
+        if status < 0:
+            name = signal.Signals(-status).name
+            return JobFailure(
+                f"{self.step.label}: {command} was killed by {name}.",
+                "if it was SIGKILL, the memory limit is the usual cause: ask for more memory.",
+            )
+        return JobFailure(
+            f"{self.step.label}: {command} ended with exit status {status}.", f"read the end of {self.log}."
+        )
+
+    def _verify(self, staging: _Staging) -> list[ArtifactRecord]:
+        from lstops.step.verify import InputFacts, verify
+
+        inputs = [InputFacts(r.name, r.kind, self.layout.absolute(r.path), r.facts) for r in self.records]
+        verified = []
+        for output in self.step.outputs:
+            path = staging.out[output.name]
+            if not path.exists():
+                raise ProductInvalid(
+                    f"{self.step.label}: the commands ended with exit status 0 but made no {path.name}.",
+                    f"read {self.log}.",
+                )
+            facts = verify(output, path, inputs)
+            tidy(path)
+            record = ArtifactRecord(
+                name=output.name, kind=output.kind, path=output.path, state=full_state(path), facts=facts
+            )
+            verified.append(record)
+        return verified
+
+    def _manifest(self, key: str, versions: dict[str, str], outputs: list[ArtifactRecord], usage: _Usage) -> Manifest:
+        return Manifest(
+            key=key,
+            kind=self.step.kind,
+            label=self.step.label,
+            subject=self.step.subject,
+            commands=self.step.commands,
+            files=self.step.files,
+            environment=self.step.environment,
+            versions=versions,
+            inputs=tuple(self.records),
+            outputs=tuple(outputs),
+            plan_id=self.plan.plan_id,
+            plan_context=self.plan.context,
+            index=self.index,
+            host=socket.gethostname(),
+            job=self.job,
+            started=usage.started,
+            ended=usage.ended,
+            wall_s=round(usage.wall_s, 3),
+            cpu_s=round(usage.cpu_s, 3),
+            max_rss_mb=round(usage.max_rss_mb, 1),
+            log=self.layout.relative(self.log),
+        )
+
+    def log_tail(self) -> str:
+        """The end of the commands' output."""
+        try:
+            with self.log.open("rb") as stream:
+                stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, stream.tell() - _TAIL_BYTES))
+                return stream.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+
+@dataclass(frozen=True)
+class _Usage:
+    started: str
+    ended: str
+    wall_s: float
+    cpu_s: float
+    max_rss_mb: float
+
+
+@dataclass(frozen=True)
+class _Staging:
+    root: Path
+    scratch: Path
+    out: dict[str, Path]
+    values: dict[tuple[str, str], str]
+
+    @classmethod
+    def make(cls, root: Path, step: Step, layout: Layout) -> _Staging:
+        scratch = root / "scratch"
+        scratch.mkdir(parents=True)
+        values = {("scratch", ""): str(scratch)}
+        # Outputs that end in one folder are staged in one folder: some commands write several files at once.
+        parents: dict[Path, Path] = {}
+        out: dict[str, Path] = {}
+        for output in step.outputs:
+            final = layout.absolute(output.path)
+            folder = parents.setdefault(final.parent, root / f"out{len(parents)}")
+            folder.mkdir(exist_ok=True)
+            out[output.name] = folder / final.name
+            values["out", output.name] = str(out[output.name])
+            values["outdir", output.name] = str(folder)
+        for item in step.inputs:
+            path = layout.absolute(item.path)
+            values["in", item.name] = str(path)
+            if item.group:
+                folder = root / f"in-{item.group}"
+                folder.mkdir(exist_ok=True)
+                (folder / path.name).symlink_to(path)
+                values["indir", item.group] = str(folder)
+        for name, text in step.files.items():
+            path = root / "files" / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+            values["file", name] = str(path)
+        return cls(root, scratch, out, values)
+
+
+def tidy(path: Path) -> None:
+    """Give a product its modes (0640, folders 0750) and make its content durable before it is renamed."""
+    members = [path, *path.rglob("*")] if path.is_dir() else [path]
+    for member in members:
+        member.chmod(0o750 if member.is_dir() else 0o640)
+        handle = os.open(member, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def move_into_place(staged: Path, final: Path, staging_root: Path) -> None:
+    """Rename a staged product to its final name on the same file system.
+
+    A file replaces its predecessor in one step. A folder cannot: its predecessor is moved aside first. Its manifest is
+    gone by then, so nobody takes the gap for a product.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if final.is_dir() and not final.is_symlink():
+        final.rename(staging_root / f"old-{final.name}")
+    os.replace(staged, final)
+
+
+def software_versions(site: Site, step: Step) -> dict[str, str]:
+    """Versions for the manifest.
+
+    Raises
+    ------
+    DataError
+        If this process does not run in the step's science environment.
+    """
+    versions = {"python": platform.python_version(), "lstops": lstops.__version__}
+    for name in _VERSIONED:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    if step.environment != CORE_ENVIRONMENT:
+        wanted = site.environment(step.environment).lstchain_version
+        if versions.get("lstchain") != wanted:
+            raise DataError(
+                f"{step.label} needs lstchain {wanted}, this environment has {versions.get('lstchain', 'none')}.",
+                f"correct `activate` of environment {step.environment!r} in the site file.",
+            )
+    return versions
+
+
+@contextlib.contextmanager
+def _storage_errors(base: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL_DISK:
+            raise StorageError(
+                f"no space left below {base} ({error.strerror}).", "free space, then run again; nothing was kept."
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StorageError(
+                f"{error.filename or base} is not writable ({error.strerror}).", "correct the permissions."
+            ) from error
+        raise
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn SIGTERM (time limit, scancel) into an exception, so that staging is removed and a report written."""
+
+    def on_term(signum: int, frame: FrameType | None) -> None:
+        raise TerminatedError(
+            "the step was asked to end (SIGTERM).", "see the job's state: time limit or cancellation."
+        )
+
+    previous = signal.signal(signal.SIGTERM, on_term)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,144 @@
+"""DL2 files of data and simulations.
+
+`expect` of an output may hold
+
+features, filters
+    Features of the forests and `events_filters` of the configuration: `dl1_to_dl2` drops the events outside (images
+    without a finite feature), so the count must be that of the *predictable* events of the inputs in `counts_from`.
+interpolated : bool
+    True: predictions must be interpolated in zenith (columns w0, w1); lstchain switches this off with a mere warning
+    when the models have no training_dirs.ecsv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstops.errors import DataError
+from lstops.step.model import Output
+from lstops.step.verify import dl1
+from lstops.step.verify.common import Facts, InputFacts, refuse, sources
+from lstops.step.verify.hdf5 import chunks, missing_columns, opened, root_attribute, table
+
+PARAMETERS = "/dl2/event/telescope/parameters/LST_LSTCam"
+RECONSTRUCTED = ("reco_energy", "reco_alt", "reco_az", "gammaness")
+_SHOWER = 32
+#: forests give 0 to 1; the linear extrapolation a hair beyond the outermost node goes a little beyond
+_GAMMANESS = (-0.05, 1.05)
+
+
+def inspect(path: Path) -> Facts:
+    """Facts of a DL2 file from its table's size and its ends.
+
+    Raises
+    ------
+    DataError
+        If it is damaged, lacks the table or a reconstructed column, or holds no events. A file that `dl1_to_dl2` opened
+        but never filled (it writes the provenance first) is one of these.
+    """
+    with opened(path) as file:
+        parameters = table(file, PARAMETERS)
+        wanted = (*RECONSTRUCTED, "event_id", "obs_id", "alt_tel", "az_tel")
+        findings = [f"table {PARAMETERS} lacks the column {name}" for name in missing_columns(parameters, wanted)]
+        if parameters.nrows == 0:
+            findings.append(f"table {PARAMETERS} has no rows: not one event")
+        version = root_attribute(file, "LSTCHAIN_VERSION")
+        if not version:
+            findings.append("the root attribute LSTCHAIN_VERSION is missing")
+        refuse(path, findings)
+        return {
+            "events": int(parameters.nrows),
+            "lstchain_version": version,
+            "simulation": "mc_energy" in parameters.colnames,
+            "interpolated": not missing_columns(parameters, ("w0", "w1")),
+            **dl1.ends(parameters),
+        }
+
+
+def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
+    """Facts of a DL2 file that was just made, every row read.
+
+    Raises
+    ------
+    DataError
+        See `inspect`; also if a reconstructed value is not finite or impossible, or events were lost.
+    """
+    facts = inspect(path)
+    found = _Reconstruction()
+    with opened(path) as file:
+        parameters = table(file, PARAMETERS)
+        optional = [n for n in ("w0", "event_type", "dragon_time") if n in parameters.colnames]
+        for block in chunks(parameters, [*RECONSTRUCTED, "alt_tel", *optional]):
+            found.add(block)
+    findings = found.findings(facts["events"])
+    if output.expect.get("interpolated") and not facts["interpolated"]:
+        findings.append(
+            "the predictions were not interpolated in zenith (no columns w0, w1): the models lack training_dirs.ecsv"
+        )
+    refuse(path, findings, "check the models, their training_dirs.ecsv and the step's log.")
+    facts |= found.facts()
+    named = sources(output, inputs)
+    if named:
+        features = [str(f) for f in output.expect.get("features", ())]
+        kept = sum(dl1.predictable(i.path, features, output.expect.get("filters", {})) for i in named)
+        if kept != facts["events"]:
+            raise DataError(
+                f"{path} holds {facts['events']} events, but {kept} of its input can be reconstructed.",
+                "events were lost: see the step's log.",
+            )
+        facts["dropped"] = sum(int(i.facts["events"]) for i in named) - facts["events"]
+    return facts
+
+
+class _Reconstruction:
+    """What the rows say, gathered block by block."""
+
+    def __init__(self) -> None:
+        self.not_finite = dict.fromkeys(RECONSTRUCTED, 0)
+        self.no_energy = 0
+        self.low, self.high = np.inf, -np.inf
+        self.extrapolated = 0
+        self.alt_sum, self.alt_n = 0.0, 0
+        self.times: list[tuple[float, float]] = []
+
+    def add(self, block: dict[str, npt.NDArray[Any]]) -> None:
+        for name in RECONSTRUCTED:
+            self.not_finite[name] += int((~np.isfinite(block[name])).sum())
+        self.no_energy += int((block["reco_energy"] <= 0).sum())
+        self.low = min(self.low, float(np.nanmin(block["gammaness"], initial=np.inf)))
+        self.high = max(self.high, float(np.nanmax(block["gammaness"], initial=-np.inf)))
+        if "w0" in block:
+            self.extrapolated += int(((block["w0"] < 0) | (block["w0"] > 1)).sum())
+        self.alt_sum += float(np.sum(block["alt_tel"], dtype=float))
+        self.alt_n += len(block["alt_tel"])
+        if "dragon_time" in block and "event_type" in block:
+            times = block["dragon_time"][block["event_type"] == _SHOWER]
+            if len(times):
+                self.times.append((float(times.min()), float(times.max())))
+
+    def findings(self, events: int) -> list[str]:
+        found = [f"{n} of {events} values of {name} are not finite" for name, n in self.not_finite.items() if n]
+        if self.no_energy:
+            found.append(f"{self.no_energy} of {events} values of reco_energy are not positive")
+        if self.low < _GAMMANESS[0] or self.high > _GAMMANESS[1]:
+            found.append(
+                f"gammaness goes from {self.low:.3f} to {self.high:.3f}: the pointing is far outside the training nodes"
+            )
+        return found
+
+    def facts(self) -> Facts:
+        facts: Facts = {
+            "gammaness_min": round(self.low, 5),
+            "gammaness_max": round(self.high, 5),
+            "extrapolated": self.extrapolated,
+            "zd_deg": round(90 - float(np.rad2deg(self.alt_sum / max(1, self.alt_n))), 5),
+        }
+        if self.times:
+            # of showers only: lstchain's effective time counts those (get_effective_time)
+            facts |= {"t_start": min(t[0] for t in self.times), "t_stop": max(t[1] for t in self.times)}
+        return facts
