@@ -1,0 +1,1 @@
+"""The catalogue: nights, runs, verdicts, productions, products and their lineage, in PostgreSQL."""

@@ -397,7 +397,7 @@ def _terminable() -> Iterator[None]:
 
     def on_term(signum: int, frame: FrameType | None) -> None:
         raise TerminatedError(
-            "the step was asked to end (SIGTERM).", "see the job's state: time limit or cancellation."
+            "the step was asked to end (SIGTERM).", "see the job: time limit or cancelled?"
         )
 
     previous = signal.signal(signal.SIGTERM, on_term)
