@@ -1,0 +1,165 @@
+"""DL3 files of one run.
+
+`expect` of an output may hold
+
+run : int
+    Must be OBS_ID.
+min_live_fraction : float
+    Smallest LIVETIME / ONTIME (lstchain drops gaps of 10 ms and more: a wrong one means lost events).
+irf_zenith_tolerance_deg : float
+    Largest distance between the zenith of the responses and that of the data. lstchain takes the *nearest* node when it
+    cannot interpolate, with exit status 0; the header then holds the node's zenith.
+whole_run : bool
+    True (default): ONTIME must be the time between the first and last shower of the DL2 in `counts_from`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from lstops.step.model import ArtifactKind, Output
+from lstops.step.verify import response
+from lstops.step.verify.common import Facts, InputFacts, refuse, sources
+from lstops.step.verify.fitsfile import by_name, read
+
+_EVENT_COLUMNS = ("EVENT_ID", "TIME", "RA", "DEC", "ENERGY")
+_HEADER = ("OBS_ID", "ONTIME", "LIVETIME", "DEADC", "RA_PNT", "DEC_PNT", "OBJECT", "RA_OBJ", "DEC_OBJ", "MJDREFI")
+#: times are doubles counted from 2018 (lstchain's LST_EPOCH): 2e8 s, so 1e-6 s is 30 times their resolution
+_TIME_TOLERANCE_S = 1e-6
+_SPAN_TOLERANCE_S = 1.0
+
+
+def inspect(path: Path) -> Facts:
+    """Run, times, target and number of events of a DL3 file.
+
+    Raises
+    ------
+    DataError
+        With everything that is wrong with it.
+    """
+    facts, findings = _examine(path)
+    refuse(path, findings)
+    return facts
+
+
+def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
+    """Facts of a DL3 file that was just made.
+
+    Raises
+    ------
+    DataError
+        See `inspect`; also if run, live time or responses are not those of the data.
+    """
+    facts, findings = _examine(path)
+    expect = output.expect
+    run = expect.get("run")
+    if run is not None and facts.get("obs_id") != run:
+        findings.append(f"OBS_ID is {facts.get('obs_id')}, not run {run}")
+    live, on = facts.get("livetime_s", 0.0), facts.get("ontime_s", 0.0)
+    least = float(expect.get("min_live_fraction", 0))
+    if on > 0 and live < least * on:
+        findings.append(f"LIVETIME is {live:.1f} s of {on:.1f} s, below {least:.0%}: events are missing")
+    data = next((i for i in sources(output, inputs) if i.kind is ArtifactKind.DL2), None)
+    if data is not None:
+        findings += _against_data(facts, data, expect)
+    refuse(path, findings, "check the DL2 file and the IRF nodes; read the step's log.")
+    return facts
+
+
+def _against_data(facts: Facts, data: InputFacts, expect: dict[str, Any]) -> list[str]:
+    findings = []
+    if facts["events"] > data.facts["events"]:
+        findings.append(f"{facts['events']} events, but {data.path.name} holds {data.facts['events']}")
+    if "t_start" in data.facts and "t_stop" in data.facts:
+        span, on = data.facts["t_stop"] - data.facts["t_start"], facts.get("ontime_s", 0.0)
+        too_short = expect.get("whole_run", True) and on < span - _SPAN_TOLERANCE_S
+        if on > span + _SPAN_TOLERANCE_S or too_short:
+            findings.append(f"ONTIME is {on:.3f} s, the data of {data.path.name} span {span:.3f} s")
+    tolerance = expect.get("irf_zenith_tolerance_deg")
+    here, there = facts.get("irf_zd_deg"), data.facts.get("zd_deg")
+    known = tolerance is not None and here is not None and there is not None
+    if known and abs(here - there) > tolerance:
+        findings.append(
+            f"its responses are those of zenith {here:.2f} deg, the data were taken at {there:.2f} deg: "
+            "lstchain took the nearest node instead of interpolating"
+        )
+    return findings
+
+
+def _examine(path: Path) -> tuple[Facts, list[str]]:
+    hdus = read(path)
+    findings: list[str] = []
+    events, gti = by_name(hdus, "EVENTS"), by_name(hdus, "GTI")
+    findings += [f"no table {name}" for name, hdu in (("EVENTS", events), ("GTI", gti)) if hdu is None]
+    responses = response.examine(hdus, None)
+    findings += responses.findings
+    facts: Facts = {
+        "events": 0,
+        "pointing_table": by_name(hdus, "POINTING") is not None,
+        "irf_zd_deg": responses.facts.get("zd_deg"),
+        "irf_az_deg": responses.facts.get("az_deg"),
+        "irf_tables": responses.facts["tables"],
+        "gh_efficiency": responses.facts.get("gh_efficiency"),
+        "gh_cut": responses.facts.get("gh_cut"),
+    }
+    if events is None:
+        return facts, findings
+    facts |= _events(events, findings)
+    if gti is not None:
+        facts |= _intervals(gti, events, findings)
+    return facts, findings
+
+
+def _events(events: fits.BinTableHDU, findings: list[str]) -> Facts:
+    header, data = events.header, events.data
+    findings += [f"EVENTS lacks the column {n}" for n in _EVENT_COLUMNS if n not in events.columns.names]
+    findings += [f"header of EVENTS lacks {key}" for key in _HEADER if key not in header]
+    facts: Facts = {"events": len(data)}
+    if not len(data):
+        findings.append("EVENTS has no rows: not one event passed the cuts")
+    for name in set(_EVENT_COLUMNS) & set(events.columns.names):
+        bad = int((~np.isfinite(np.asarray(data[name], dtype=float))).sum())
+        if bad:
+            findings.append(f"EVENTS: {bad} of {len(data)} values of {name} are not finite")
+    if any(key not in header for key in _HEADER):
+        return facts
+    on, live, deadc = (float(header[k]) for k in ("ONTIME", "LIVETIME", "DEADC"))
+    if not on > 0 or not 0 < live <= on * (1 + 1e-6):
+        findings.append(f"LIVETIME {live:.3f} s and ONTIME {on:.3f} s cannot be")
+    elif abs(live - on * deadc) > 0.01 * on:
+        findings.append(f"LIVETIME {live:.3f} s is not ONTIME {on:.3f} s x DEADC {deadc:.4f}")
+    return facts | {
+        "obs_id": int(header["OBS_ID"]),
+        "object": str(header["OBJECT"]),
+        "ra_obj_deg": float(header["RA_OBJ"]),
+        "dec_obj_deg": float(header["DEC_OBJ"]),
+        "ra_pnt_deg": float(header["RA_PNT"]),
+        "dec_pnt_deg": float(header["DEC_PNT"]),
+        "ontime_s": on,
+        "livetime_s": live,
+        "deadc": deadc,
+    }
+
+
+def _intervals(gti: fits.BinTableHDU, events: fits.BinTableHDU, findings: list[str]) -> Facts:
+    if not {"START", "STOP"} <= set(gti.columns.names) or not len(gti.data):
+        findings.append("GTI has no intervals")
+        return {}
+    start = np.asarray(gti.data["START"], dtype=float)
+    stop = np.asarray(gti.data["STOP"], dtype=float)
+    order = np.argsort(start)
+    start, stop = start[order], stop[order]
+    if not ((stop > start).all() and (start[1:] >= stop[:-1]).all()):
+        findings.append("GTI intervals are empty or overlap")
+    if "TIME" in events.columns.names and len(events.data):
+        times = np.asarray(events.data["TIME"], dtype=float)
+        index = np.clip(np.searchsorted(start, times + _TIME_TOLERANCE_S, side="right") - 1, 0, None)
+        outside = (times < start[index] - _TIME_TOLERANCE_S) | (times > stop[index] + _TIME_TOLERANCE_S)
+        if outside.any():
+            findings.append(f"{int(outside.sum())} of {len(times)} events lie outside the good time intervals")
+    return {"gti": len(start), "gti_s": float((stop - start).sum())}
