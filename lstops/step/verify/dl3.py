@@ -82,8 +82,7 @@ def _against_data(facts: Facts, data: InputFacts, expect: dict[str, Any]) -> lis
             findings.append(f"ONTIME is {on:.3f} s, the data of {data.path.name} span {span:.3f} s")
     tolerance = expect.get("irf_zenith_tolerance_deg")
     here, there = facts.get("irf_zd_deg"), data.facts.get("zd_deg")
-    known = tolerance is not None and here is not None and there is not None
-    if known and abs(here - there) > tolerance:
+    if tolerance is not None and here is not None and there is not None and abs(here - there) > tolerance:
         findings.append(
             f"its responses are those of zenith {here:.2f} deg, the data were taken at {there:.2f} deg: "
             "lstchain took the nearest node instead of interpolating"
