@@ -274,9 +274,8 @@ class ProductionConfig(Frozen):
     def digest(self) -> str:
         """SHA-256 of the content of both documents."""
         chain = self.chain.canonical if self.chain else ""
-        return hashlib.sha256(
-            (self.pipe.model_dump_json(exclude_unset=True, by_alias=True) + chain).encode()
-        ).hexdigest()
+        pipe = self.pipe.model_dump_json(exclude_unset=True, by_alias=True)
+        return hashlib.sha256((pipe + chain).encode()).hexdigest()
 
 
 def validate_pipe(document: dict[str, Any], where: Path | str) -> LstmcpipeConfig:

@@ -237,7 +237,8 @@ class Grid:
         """Expected against defined nodes, by direction and not by name."""
         wanted, there = tuple(expected), tuple(dict.fromkeys(defined))
         matched: set[Node] = set()
-        present, missing = [], []
+        present: list[Node] = []
+        missing: list[Node] = []
         for node in wanted:
             twins = [other for other in there if node.is_same(other, self.tolerance_deg)]
             matched.update(twins)

@@ -24,18 +24,53 @@ IRF_SECTIONS = ("EventSelector", "DL3Cuts", "DataBinning")
 #: Top-level keys of lstchain's own configurations, versions 0.7 to 0.12 (lstchain/data/*.json), and of the published
 #: productions. Names that begin with a capital configure ctapipe components and are not listed.
 KNOWN_KEYS = frozenset(
-    """
-    allowed_tels calibration_product classification_features custom_calibration disp_classification_features disp_method
-    disp_regression_features dynamic_cleaning energy_regression_features events_filters image_extractor
-    image_extractor_for_muons image_modifier lh_fit_config mc_image_scaling_factor mc_nominal_source_x_deg
-    mc_nominal_source_y_deg n_off_wobble n_training_events observation_mode particle_classification_features
-    random_forest_classifier_args random_forest_disp_classifier_args random_forest_disp_regressor_args
-    random_forest_energy_regressor_args random_forest_particle_classifier_args random_forest_regressor_args
-    random_forest_weight_settings random_forest_zd_interpolation regression_features source_config source_dec
-    source_dependent source_name source_ra tailcut tailcuts_clean_with_pedestal_threshold time_sampling_correction_path
-    timestamps_pointing train_gamma_src_r_deg volume_reducer waveform_nsb_tuning write_interleaved_events write_pe_image
-    version
-    """.split()
+    {
+        "allowed_tels",
+        "calibration_product",
+        "classification_features",
+        "custom_calibration",
+        "disp_classification_features",
+        "disp_method",
+        "disp_regression_features",
+        "dynamic_cleaning",
+        "energy_regression_features",
+        "events_filters",
+        "image_extractor",
+        "image_extractor_for_muons",
+        "image_modifier",
+        "lh_fit_config",
+        "mc_image_scaling_factor",
+        "mc_nominal_source_x_deg",
+        "mc_nominal_source_y_deg",
+        "n_off_wobble",
+        "n_training_events",
+        "observation_mode",
+        "particle_classification_features",
+        "random_forest_classifier_args",
+        "random_forest_disp_classifier_args",
+        "random_forest_disp_regressor_args",
+        "random_forest_energy_regressor_args",
+        "random_forest_particle_classifier_args",
+        "random_forest_regressor_args",
+        "random_forest_weight_settings",
+        "random_forest_zd_interpolation",
+        "regression_features",
+        "source_config",
+        "source_dec",
+        "source_dependent",
+        "source_name",
+        "source_ra",
+        "tailcut",
+        "tailcuts_clean_with_pedestal_threshold",
+        "time_sampling_correction_path",
+        "timestamps_pointing",
+        "train_gamma_src_r_deg",
+        "version",
+        "volume_reducer",
+        "waveform_nsb_tuning",
+        "write_interleaved_events",
+        "write_pe_image",
+    }
 )
 _CLEANING = ("tailcut", "tailcuts_clean_with_pedestal_threshold")
 

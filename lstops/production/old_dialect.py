@@ -152,7 +152,7 @@ class _Tree:
 
 
 def full_prod_id(old: OldProduction, folder: str) -> str:
-    """The name of the production's folders: date, version and data set before `prod_id`, as the folder of the YAML says."""
+    """The name of the production's folders: with date, version and data set, as the YAML's folder has it."""
     return folder if folder.endswith(old.prod_id) else old.prod_id
 
 
@@ -215,7 +215,8 @@ def _dl1ab(tree: _Tree) -> dict[str, list[dict[str, Any]]]:
 
 
 def _merge(tree: _Tree) -> dict[str, list[dict[str, Any]]]:
-    split, merge = [], []
+    split: list[dict[str, Any]] = []
+    merge: list[dict[str, Any]] = []
     no_image = tree.old.merging_options is not None and tree.old.merging_options.no_image
     options = {"options": "--no-image"} if no_image else {}
     for particle, offset in tree.sets():
