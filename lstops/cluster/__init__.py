@@ -1,0 +1,1 @@
+"""The scheduler: commands, parsers, client, transports; one client for SLURM over SSH and the local one."""

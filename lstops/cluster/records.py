@@ -1,0 +1,91 @@
+"""What was submitted, beside the plan: `plans/ID/jobs/NAME.json`, written before sbatch and completed afterwards.
+
+With it a job can be found, followed and judged without Airflow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from lstops.errors import ConfigError
+from lstops.site.layout import Layout
+from lstops.step.manifest import write_atomically
+from lstops.step.model import Frozen, Resources
+
+
+class JobRecord(Frozen):
+    """One submission.
+
+    Attributes
+    ----------
+    indices : tuple of int
+        Step index by array position.
+    tries : dict
+        Attempts by step index, this one included.
+    job : str
+        The scheduler's number, empty until sbatch has answered.
+    submitted : float
+        Seconds since 1970, of the intent.
+    ending : str
+        In words, once the job was judged.
+    outcomes : dict
+        Step index -> "done" or the cause of its failure.
+    """
+
+    name: str
+    plan_id: str
+    stage: str
+    indices: tuple[int, ...]
+    tries: dict[int, int]
+    resources: Resources
+    exclude: tuple[str, ...] = ()
+    comment: str = ""
+    job: str = ""
+    submitted: float
+    ending: str = ""
+    outcomes: dict[int, str] = Field(default_factory=dict)
+
+
+def jobs_dir(layout: Layout, plan_id: str) -> Path:
+    """Folder of a plan's job scripts and records."""
+    return layout.plan_dir(plan_id) / "jobs"
+
+
+def write_record(layout: Layout, record: JobRecord) -> Path:
+    """Store a record."""
+    path = jobs_dir(layout, record.plan_id) / f"{record.name}.json"
+    write_atomically(path, record.model_dump_json(indent=1))
+    return path
+
+
+def read_record(layout: Layout, plan_id: str, name: str) -> JobRecord | None:
+    """The record called `name`, or None if nothing of that name was ever submitted.
+
+    Raises
+    ------
+    ConfigError
+        If it is damaged: what was submitted is then not known.
+    """
+    path = jobs_dir(layout, plan_id) / f"{name}.json"
+    try:
+        return JobRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise ConfigError(
+            f"{path} is damaged: {error}", "cancel its job by name, then remove the file and clear the task."
+        ) from error
+
+
+def all_records(layout: Layout) -> list[JobRecord]:
+    """Every readable record of a site, latest first."""
+    found = []
+    for path in (layout.base / layout.work / "plans").glob("*/jobs/*.json"):
+        try:
+            found.append(JobRecord.model_validate_json(path.read_bytes()))
+        except ValidationError:
+            # a folder may hold other JSON files; what is no record is not ours to judge
+            continue
+    return sorted(found, key=lambda record: -record.submitted)
