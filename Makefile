@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 CLUSTER ?= local
-LSTOPS_HOME ?= $(CURDIR)/.lstops-demo
+LSTOPS_HOME ?= $(CURDIR)/.lstops-demo$(if $(filter slurm,$(CLUSTER)),-slurm)
 SCIENCE_VENV := $(CURDIR)/.venv-lstchain
 export LSTOPS_HOME
 export LSTOPS_VENV_SCIENCE := $(SCIENCE_VENV)

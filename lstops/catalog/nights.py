@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from lstops.catalog.tables import NightRow, QuarantineRow, RunRow, VerdictRow
 from lstops.errors import DataError
 from lstops.night import Night, Run
+from lstops.quality.judge import CutResult, Verdict
 from lstops.quality.quantities import RunTable
-from lstops.quality.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -130,23 +130,32 @@ def find_run(session: Session, run_id: int) -> RunRow:
     return row
 
 
-def save_verdicts(session: Session, night: Night, verdicts: Iterable[Verdict]) -> None:
+def save_verdicts(session: Session, night: Night, profile_sha256: str, verdicts: Iterable[Verdict]) -> None:
     """Store what a profile says of the runs of a night, replacing what it said before."""
     for verdict in verdicts:
         values = {
-            "profile_sha256": verdict.profile_sha256,
+            "profile_sha256": profile_sha256,
             "selected": verdict.selected,
             "reasons": list(verdict.reasons),
-            "cuts": [_cut(cut) for cut in verdict.cuts],
+            "cuts": [_cut(result) for result in verdict.results],
         }
         key = {"night": night.date, "run_id": verdict.run_number, "profile": verdict.profile}
         statement = insert(VerdictRow).values(**key, **values)
         session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=values))
 
 
-def _cut(cut: Any) -> dict[str, Any]:
-    plainly = {item.name: getattr(cut, item.name) for item in fields(cut)}
-    return {name: plain(value) if isinstance(value, float) else value for name, value in plainly.items()}
+def _cut(result: CutResult) -> dict[str, Any]:
+    return {
+        "cut": result.cut,
+        "quantity": result.quantity,
+        "value": plain(result.value),
+        "relation": result.relation.value,
+        "limit": plain(result.limit),
+        "unit": result.unit,
+        "margin": plain(result.margin),
+        "passed": result.passed,
+        "reason": result.reason,
+    }
 
 
 def verdicts(session: Session, night: Night, profile: str) -> dict[int, VerdictRow]:

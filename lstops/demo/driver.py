@@ -1,0 +1,168 @@
+"""Runs the demo: services, synthetic site, `mc_production`, `nightly`, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+from lstops.demo.progress import Progress, follow
+from lstops.demo.setting import Setting
+from lstops.embedded.rest import AirflowClient
+from lstops.embedded.services import Services
+from lstops.embedded.slurm_lab import SlurmLab
+from lstops.errors import JobFailure
+from lstops.night import Night
+from lstops.site.layout import Layout
+from lstops.site.model import load_site
+from lstops.step.assess import Standing, assess
+from lstops.step.plans import load_plan, site_of_plan
+
+
+def run(setting: Setting, seed: int = 1) -> None:
+    """Set everything up, run the main job and show the result.
+
+    Raises
+    ------
+    LstOpsError
+        If a part fails; what runs stays up, so that its logs can be read, until `make demo-stop`.
+    """
+    progress = Progress()
+    setting.home.mkdir(parents=True, exist_ok=True)
+    os.environ.update(setting.environ())
+    if setting.cluster == "slurm":
+        progress.say("starting SLURM and sshd on the loopback")
+        progress.timed("SLURM lab", lambda: os.environ.update(_lab(setting).start().environ()))
+    services = Services(setting.home)
+    started = _in_background(lambda: _start_services(services, progress))
+    progress.timed("synthetic site", lambda: make_site(setting, seed, progress))
+    started()
+    night = Night.parse(json.loads((setting.base / "truth.json").read_text())["night"])
+    with services.client() as client:
+        for dag_id in ("mc_production", "nightly"):
+            progress.timed(dag_id, lambda dag_id=dag_id: _run_dag(client, dag_id, night, setting, progress))
+    (setting.home / "timings.json").write_text(json.dumps(progress.timings, indent=1))
+    show_result(setting, night, services, progress)
+
+
+def _lab(setting: Setting) -> SlurmLab:
+    return SlurmLab(setting.home / "slurm-lab")
+
+
+def _start_services(services: Services, progress: Progress) -> None:
+    from lstops.catalog.database import upgrade
+
+    progress.say("starting PostgreSQL and Airflow")
+    services.postgres.start()
+    upgrade()
+    progress.timed("services", services.start)
+    progress.say("PostgreSQL and Airflow are up")
+
+
+def _in_background(work: Callable[[], None]) -> Callable[[], None]:
+    """Start `work` in a thread; the returned function waits for it and raises what it raised."""
+    errors: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            errors.append(error)
+
+    thread = threading.Thread(target=guarded, daemon=True)
+    thread.start()
+
+    def wait() -> None:
+        thread.join()
+        if errors:
+            raise errors[0]
+
+    return wait
+
+
+def make_site(setting: Setting, seed: int, progress: Progress, size: str = "demo") -> None:
+    """Make the synthetic night and Monte Carlo; what is there already is kept.
+
+    Raises
+    ------
+    JobFailure
+        If the generator fails; the message has the end of its output.
+    """
+    progress.say(f"making the synthetic site below {setting.base} (lstchain's own tools write it)")
+    command = [str(setting.science_python), "-m", "lstops.simulate.cli", "make-site"]
+    command += ["--base", str(setting.base), "--seed", str(seed), "--nproc", "2", "--size", size]
+    log = setting.home / "make-site.log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stream, text=True, env={**os.environ, **_offline(setting)}
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            stream.write(line)
+            progress.say(f"site: {line.rstrip()}")
+    if process.wait() != 0:
+        tail = "\n".join(log.read_text().splitlines()[-15:])
+        raise JobFailure(f"the synthetic site could not be made:\n{tail}", f"read {log}, then run make demo again.")
+
+
+def _offline(setting: Setting) -> dict[str, str]:
+    from lstops.science.environment import science_environ
+
+    scratch = setting.home / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return science_environ(scratch)
+
+
+def _run_dag(client: AirflowClient, dag_id: str, night: Night, setting: Setting, progress: Progress) -> None:
+    client.wait_for_dag(dag_id)
+    client.unpause(dag_id)
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
+    run_id = f"demo__{night}__{stamp}"
+    client.trigger(dag_id, run_id, conf={"night": str(night)})
+    progress.say(f"{dag_id}: triggered for the night {night.iso}")
+    follow(client, dag_id, run_id, progress, lambda: stage_counts(setting))
+
+
+def stage_counts(setting: Setting) -> dict[str, tuple[int, int]]:
+    """(done, total) by stage of the plan that was written last; empty before there is one."""
+    plans = sorted((setting.base / "lstops" / "plans").glob("*/plan.json"), key=lambda p: p.stat().st_mtime)
+    if not plans:
+        return {}
+    plan, site = load_plan(plans[-1]), site_of_plan(plans[-1])
+    found = assess(plan, Layout(site.base, site.work), site)
+    return {
+        stage.name: (sum(found[i].state is Standing.DONE for i in plan.indices(stage.name)), len(stage.steps))
+        for stage in plan.stages
+    }
+
+
+def show_result(setting: Setting, night: Night, services: Services, progress: Progress) -> None:
+    """Print the night's table, the bundle, the report and the address of the web page."""
+    from lstops.operations.report import make_report, report_file
+    from lstops.report.terminal import night_table
+
+    site = load_site(setting.site_file)
+    report = make_report(site, night)
+    progress.console.print(night_table(report))
+    for name, path in (("DL3 bundle", report.bundle_path), ("report", report_file(site, night))):
+        progress.console.print(f"[bold]{name}[/bold]  {path}")
+    progress.console.print(
+        f"[bold]web page[/bold]    {services.airflow.url}  user admin, password in {services.airflow.folders.passwords}"
+    )
+    progress.console.print("It stays up until [bold]make demo-stop[/bold].")
+
+
+def stop(homes: list[Path]) -> None:
+    """Stop everything that demos below these folders left running."""
+    for home in homes:
+        if not home.is_dir():
+            continue
+        progress = Progress()
+        progress.say(f"stopping what runs below {home}")
+        Services(home).stop()
+        if (home / "slurm-lab").is_dir():
+            SlurmLab(home / "slurm-lab").stop()
