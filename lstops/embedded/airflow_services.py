@@ -246,7 +246,7 @@ class EmbeddedAirflow:
         url = self.postgres.url("airflow", driver="postgresql")
         with contextlib.closing(psycopg2.connect(url, connect_timeout=5)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT to_regclass('alembic_version')")
-            if cursor.fetchone()[0] is None:
+            if cursor.fetchone() in (None, (None,)):
                 return None
             cursor.execute("SELECT version_num FROM alembic_version")
             row = cursor.fetchone()
