@@ -298,6 +298,21 @@ def find_lstchain_config(path: Path) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
+def read_pipe(path: Path) -> tuple[LstmcpipeConfig, OldProduction | None]:
+    """Read an lstmcpipe YAML of either dialect; one of the old dialect comes converted, and as it was written.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read or is not what it should be.
+    """
+    document = read_yaml(path)
+    if not is_old_dialect(document):
+        return validate_pipe(document, path), None
+    old = read_old(document, path)
+    return validate_pipe(convert(old, folder=path.resolve().parent.name), path), old
+
+
 def read_config(path: Path, chain_path: Path | None = None) -> ProductionConfig:
     """Read a production's configuration, of either dialect.
 
@@ -313,13 +328,9 @@ def read_config(path: Path, chain_path: Path | None = None) -> ProductionConfig:
     ConfigError
         If a file cannot be read or is not what it should be.
     """
-    document = read_yaml(path)
+    pipe, old = read_pipe(path)
     chain_path = chain_path or find_lstchain_config(path)
     chain = read_lstchain_config(chain_path) if chain_path else None
-    if not is_old_dialect(document):
-        return ProductionConfig(pipe=validate_pipe(document, path), chain=chain, path=path, chain_path=chain_path)
-    old = read_old(document, path)
-    pipe = validate_pipe(convert(old, folder=path.resolve().parent.name), path)
     return ProductionConfig(pipe=pipe, chain=chain, path=path, chain_path=chain_path, old=old)
 
 

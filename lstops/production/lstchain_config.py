@@ -80,6 +80,12 @@ def version_tuple(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
+def version_in_name(name: str) -> str | None:
+    """Version of lstchain that a production's name claims: "0.10.12" of 20240918_v0.10.12_allsky_nsb_tuning_0.14."""
+    found = re.search(r"(?:^|_)v(\d+\.\d+(?:\.\d+)*)(?=_|$)", name)
+    return found.group(1) if found else None
+
+
 def rate_key(lstchain_version: str) -> str:
     """The key from which this version of lstchain reads the extra NSB."""
     return RATE_KEY if version_tuple(lstchain_version) >= RATE_KEY_SINCE else RATIO_KEY

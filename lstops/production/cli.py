@@ -1,0 +1,92 @@
+"""`lstops production ...`: lint, counts and conversion of production configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lstops.production.findings import Severity, Tree
+from lstops.production.lint import LintReport, lint_file
+
+app = typer.Typer(help="Monte Carlo productions: configurations, plans, state.", no_args_is_help=True)
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG.yml", help="The lstmcpipe configuration.")]
+ChainOption = Annotated[
+    Path | None,
+    typer.Option("--lstchain-config", "-lc", help="The lstchain JSON; default: the only one beside CONFIG.yml."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+
+
+def _print_report(report: LintReport) -> None:
+    console = Console()
+    console.print(f"{report.path}  (lstchain: {report.lstchain_config or 'none'})", highlight=False, markup=False)
+    table = Table(show_lines=True)
+    for column in ("severity", "code", "place", "finding and remedy"):
+        table.add_column(column, no_wrap=column in ("severity", "code"), overflow="fold")
+    for finding in report.findings:
+        table.add_row(
+            f"[{_COLOURS[finding.severity]}]{finding.severity.value}[/]",
+            finding.code,
+            finding.place.replace("[", r"\["),
+            f"{finding.message.replace('[', chr(92) + '[')}\n[dim]{finding.remedy.replace('[', chr(92) + '[')}[/dim]",
+        )
+    console.print(table if report.findings else "no findings")
+
+
+@app.command("lint")
+def lint_command(
+    config: ConfigArgument,
+    lstchain_config: ChainOption = None,
+    tree: Annotated[
+        Path | None,
+        typer.Option("--tree", help="Look for inputs and outputs below this folder, which stands for '/'."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a production's configuration; exit status 1 if there are errors."""
+    report = lint_file(config, lstchain_config, tree=Tree(tree) if tree else None)
+    if as_json:
+        typer.echo(report.model_dump_json(indent=1))
+    else:
+        _print_report(report)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command("counts")
+def counts_command(config: ConfigArgument, as_json: JsonOption = False) -> None:
+    """Steps and submissions of a production, stage by stage."""
+    from lstops.production.config import read_pipe
+    from lstops.production.counts import count_stages, counts_table
+
+    counts = count_stages(read_pipe(config)[0])
+    if as_json:
+        typer.echo(counts.model_dump_json(indent=1))
+    else:
+        Console().print(counts_table(counts))
+
+
+@app.command("convert")
+def convert_command(
+    config: ConfigArgument,
+    target: Annotated[Path, typer.Argument(metavar="NEW.yml", help="To be written; must not exist.")],
+    lstchain_config: ChainOption = None,
+) -> None:
+    """Write a configuration, of the old dialect too, in the present one, with its lstchain JSON beside it."""
+    from lstops.production.config import read_config, write_config
+
+    read = read_config(config, lstchain_config)
+    chain_target = target.parent / read.chain_path.name if read.chain_path else None
+    if chain_target and read.chain_path and chain_target.resolve() == read.chain_path.resolve():
+        chain_target = None
+    write_config(read, target, chain_target)
+    typer.echo(
+        f"{target}: {read.pipe.prod_id}, {sum(len(read.pipe.stages.of(s)) for s in read.pipe.stages.defined)} steps"
+    )

@@ -1,0 +1,129 @@
+"""The lint of a production: reads both documents, applies every rule, reports what cannot be read as findings too.
+
+The rules are pure functions in `rules_*`; `findings` has what they share.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lstops.errors import ConfigError
+from lstops.production import rules_chain, rules_names, rules_stages
+from lstops.production.config import ProductionConfig, find_lstchain_config, read_pipe
+from lstops.production.definition import read_production
+from lstops.production.documents import InvalidProductionError, Problem
+from lstops.production.findings import Finding, LintContext, Rule, Severity, Tree
+from lstops.production.grid import Grid, known_grid
+from lstops.production.lstchain_config import LstchainConfig, read_lstchain_config
+from lstops.step.model import Frozen
+
+
+class LintReport(Frozen):
+    """All findings on one production, errors first."""
+
+    path: str
+    lstchain_config: str | None
+    prod_id: str | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no error."""
+        return all(finding.severity is not Severity.ERROR for finding in self.findings)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Codes found, sorted, each once."""
+        return tuple(sorted({finding.code for finding in self.findings}))
+
+
+_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+
+
+def all_rules() -> tuple[Rule, ...]:
+    """Every rule, in the order in which people read a configuration."""
+    return (*rules_stages.RULES, *rules_names.RULES, *rules_chain.RULES)
+
+
+def lint(context: LintContext) -> tuple[Finding, ...]:
+    """Apply every rule; errors come first."""
+    findings = [finding for rule in all_rules() for finding in rule(context)]
+    return tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity]))
+
+
+def from_problem(problem: Problem) -> Finding:
+    """What makes a document unreadable, as a finding."""
+    return Finding(
+        code=problem.code,
+        severity=Severity.ERROR,
+        place=problem.place,
+        message=problem.message,
+        remedy=problem.remedy,
+    )
+
+
+def find_siblings(path: Path) -> dict[str, LstchainConfig]:
+    """lstchain configurations of the other levels, for a YAML in a folder `NSB-...` of a grid.
+
+    Siblings that cannot be read are left to their own lint.
+    """
+    folder = path.resolve().parent
+    found: dict[str, LstchainConfig] = {}
+    if not folder.name.upper().startswith("NSB"):
+        return found
+    for other in sorted(folder.parent.glob("NSB*")):
+        if other != folder:
+            for file in sorted(other.glob("*lstchain*.json"))[:1]:
+                try:
+                    found[other.name] = read_lstchain_config(file)
+                except ConfigError:
+                    continue
+    return found
+
+
+def lint_file(
+    path: Path, chain_path: Path | None = None, grid: Grid | None = None, tree: Tree | None = None
+) -> LintReport:
+    """Read and lint one production; what cannot be read is a finding too.
+
+    Parameters
+    ----------
+    path : Path
+        The lstmcpipe YAML.
+    chain_path : Path, optional
+        The lstchain JSON; default: the only one beside the YAML.
+    tree : Tree, optional
+        Where the files are, to look for missing inputs and existing outputs.
+
+    Raises
+    ------
+    ConfigError
+        If the YAML cannot be opened at all.
+    """
+    findings: list[Finding] = []
+    chain_path = chain_path or find_lstchain_config(path)
+    chain: LstchainConfig | None = None
+    if chain_path:
+        try:
+            chain = read_lstchain_config(chain_path)
+        except InvalidProductionError as error:
+            findings += [
+                from_problem(p).model_copy(update={"place": f"{chain_path.name}: {p.place}"}) for p in error.problems
+            ]
+    prod_id = None
+    try:
+        pipe, old = read_pipe(path)
+    except InvalidProductionError as error:
+        findings += [from_problem(problem) for problem in error.problems]
+    else:
+        prod_id = pipe.prod_id
+        config = ProductionConfig(pipe=pipe, chain=chain, path=path, chain_path=chain_path, old=old)
+        context = LintContext(config, read_production(config), grid or known_grid(), find_siblings(path), tree)
+        findings += lint(context)
+    findings.sort(key=lambda finding: _ORDER[finding.severity])
+    return LintReport(
+        path=str(path),
+        lstchain_config=str(chain_path) if chain_path else None,
+        prod_id=prod_id,
+        findings=tuple(findings),
+    )

@@ -1,0 +1,256 @@
+"""Lint rules on names, versions and paths."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+
+from lstops.production.definition import StepDefinition
+from lstops.production.findings import Finding, LintContext, Rule, Severity, Tree, counted
+from lstops.production.lstchain_config import version_in_name, version_tuple
+
+#: Names of published productions begin with a date; other folder names say nothing about the production.
+_DATED = re.compile(r"^\d{8}_")
+_GRID_PREFIX = re.compile(r"^\d{8}_v[\d.]+")
+
+
+def _config_folder(context: LintContext) -> tuple[str, bool] | None:
+    """Name of the folder that holds the configuration, and whether it is a grid of levels (NSB-0.14 below it)."""
+    if context.config.path is None:
+        return None
+    folder = context.config.path.resolve().parent
+    level = folder.name.upper().startswith("NSB-")
+    name = folder.parent.name if level else folder.name
+    return (name, level) if _DATED.match(name) else None
+
+
+def _by_stage(steps: Iterable[tuple[StepDefinition, str]]) -> dict[str, list[tuple[StepDefinition, str]]]:
+    groups: dict[str, list[tuple[StepDefinition, str]]] = defaultdict(list)
+    for step, path in steps:
+        groups[step.stage.value].append((step, path))
+    return groups
+
+
+def prod_id_in_names(context: LintContext) -> Iterator[Finding]:
+    """Folder of the configuration, output folders and file prefixes carry the production's identifier."""
+    prod_id = context.production.prod_id
+    folder = _config_folder(context)
+    if folder and context.config.old is None:
+        name, is_grid = folder
+        left, right = _GRID_PREFIX.match(name), _GRID_PREFIX.match(prod_id)
+        same = (left and right and left.group() == right.group()) if is_grid else name == prod_id
+        if not same:
+            yield Finding(
+                code="prod-id-mismatch",
+                severity=Severity.WARNING,
+                place="prod_id",
+                message=f"prod_id is {prod_id}, but the configuration is in the folder {name}",
+                remedy="give both the same name, so that products and configuration find each other.",
+            )
+    elsewhere, other_prefix = [], []
+    for step in context.production.steps():
+        for path in step.products:
+            parts = PurePosixPath(path).parts
+            if prod_id not in parts:
+                elsewhere.append((step, path))
+            elif re.search(r"_\d{8}_", parts[-1]) and prod_id not in parts[-1]:
+                other_prefix.append((step, path))
+    for stage, cases in _by_stage(elsewhere).items():
+        yield Finding(
+            code="prod-id-mismatch",
+            severity=Severity.ERROR,
+            place=cases[0][0].place,
+            message=f"{counted(len(cases), 'output')} of {stage} not below a folder {prod_id}, e.g. {cases[0][1]}",
+            remedy="correct prod_id or the output paths; another production may own that place.",
+            count=len(cases),
+            items=tuple(path for _, path in cases[:20]),
+        )
+    for stage, cases in _by_stage(other_prefix).items():
+        file_name = PurePosixPath(cases[0][1]).name
+        yield Finding(
+            code="prod-id-mismatch",
+            severity=Severity.WARNING,
+            place=cases[0][0].place,
+            message=f"{counted(len(cases), 'file')} of {stage} named after another production, e.g. {file_name}",
+            remedy="name the files after this production; until then identify them by content, never by name.",
+            count=len(cases),
+            items=tuple(PurePosixPath(path).name for _, path in cases[:20]),
+        )
+
+
+def _same_version(claimed: str, actual: str) -> bool:
+    """Whether a version is the one that a name claims; a name may leave out the last number."""
+    wanted = version_tuple(claimed)
+    return version_tuple(actual)[: len(wanted)] == wanted
+
+
+def versions(context: LintContext) -> Iterator[Finding]:
+    """The version in the production's name, the environment's, and those of the models and DL1 that are used."""
+    production = context.production
+    folder = _config_folder(context)
+    claims = {folder[0]: "the configuration's folder"} if folder else {}
+    claims[production.prod_id] = "prod_id"
+    in_env = production.lstchain_version
+    for name, where in claims.items():
+        claimed = version_in_name(name)
+        if claimed is None or (in_env and _same_version(claimed, in_env)):
+            continue
+        env = f"the environment {production.conda_env}" + (
+            f" has lstchain {in_env}" if in_env else " does not say which version it has"
+        )
+        yield Finding(
+            code="version-environment-mismatch",
+            severity=Severity.ERROR if in_env else Severity.WARNING,
+            place="source_environment.conda_env",
+            message=f"{where} {name} says lstchain {claimed}, but {env}",
+            remedy=f"run in lstchain-v{claimed}, or name the production after the version that runs.",
+        )
+        break
+    if in_env is None:
+        return
+    for role, severity, what in (
+        ("models", Severity.WARNING, "models trained with"),
+        ("input", Severity.INFO, "files made with"),
+    ):
+        used: dict[str, tuple[str, StepDefinition]] = {}
+        for step in production.steps():
+            for part in PurePosixPath(step.path(role) or "").parts:
+                version = version_in_name(part) if _DATED.match(part) else None
+                if version and part != production.prod_id and not _same_version(version, in_env):
+                    used.setdefault(version, (part, step))
+        for version, (name, step) in used.items():
+            yield Finding(
+                code="version-environment-mismatch",
+                severity=severity,
+                place=step.place,
+                message=f"{what} lstchain {version} ({name}) are used with lstchain {in_env}",
+                remedy="check that this version reads them and that the definitions of the parameters are the same.",
+            )
+
+
+def duplicates(context: LintContext) -> Iterator[Finding]:
+    """No two steps make the same file or fill the same folder."""
+    makers: dict[str, list[StepDefinition]] = defaultdict(list)
+    for step in context.production.steps():
+        for path in step.products:
+            makers[path.rstrip("/")].append(step)
+    twice = [(steps[1], path) for path, steps in makers.items() if len(steps) > 1]
+    for stage, cases in _by_stage(twice).items():
+        step, path = cases[0]
+        yield Finding(
+            code="duplicate-output",
+            severity=Severity.ERROR,
+            place=step.place,
+            message=f"{counted(len(cases), 'output')} of {stage} made twice, e.g. {path} by "
+            f"{' and '.join(s.place for s in makers[path.rstrip('/')][:3])}",
+            remedy="give each step its own output; the later one would overwrite or mix with the earlier one.",
+            count=len(cases),
+            items=tuple(path for _, path in cases[:20]),
+        )
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    yield from (str(parent) for parent in PurePosixPath(path.rstrip("/")).parents)
+
+
+def _made(context: LintContext, running_only: bool) -> set[str]:
+    """Everything that steps make, and the folders it lies in."""
+    made: set[str] = set()
+    for step in context.production.steps(running_only):
+        for path in step.products:
+            clean = path.rstrip("/")
+            if clean not in made:
+                made.add(clean)
+                made.update(_ancestors(clean))
+    return made
+
+
+def inputs(context: LintContext) -> Iterator[Finding]:
+    """Each input is made by a step that runs, or is there (where the tree is at hand)."""
+    made, prod_id = _made(context, running_only=True), context.production.prod_id
+    # folders that a step fills with files whose names are not known beforehand
+    folders = {o.path.rstrip("/") for s in context.production.steps(True) for o in s.outputs if o.is_folder}
+    own, absent = [], []
+    tree = context.tree
+    for step in context.production.steps(running_only=True):
+        for given in step.inputs:
+            path = given.path.rstrip("/")
+            if path in made or not folders.isdisjoint(_ancestors(path)):
+                continue
+            if prod_id in PurePosixPath(path).parts:
+                own.append((step, path))
+            if tree and tree.covers(path) and not tree.has(path):
+                absent.append((step, path))
+    for stage, cases in _by_stage(own).items():
+        yield Finding(
+            code="input-not-produced",
+            severity=Severity.WARNING,
+            place=cases[0][0].place,
+            message=f"{counted(len(cases), 'input')} of {stage} in this production's own folders, made by no step that runs, "
+            f"e.g. {cases[0][1]}",
+            remedy="add the steps that make them, or be sure that an earlier run has left them there.",
+            count=len(cases),
+            items=tuple(path for _, path in cases[:20]),
+        )
+    for stage, cases in _by_stage(absent).items():
+        yield Finding(
+            code="input-missing",
+            severity=Severity.ERROR,
+            place=cases[0][0].place,
+            message=f"{counted(len(cases), 'input')} of {stage} missing or empty, e.g. {cases[0][1]}",
+            remedy="correct the paths, or run the production that makes them first.",
+            count=len(cases),
+            items=tuple(path for _, path in cases[:20]),
+        )
+
+
+def overwrites(context: LintContext) -> Iterator[Finding]:
+    """No output is an input that exists before, holds one, belongs to another production or is there already."""
+    made = _made(context, running_only=False)
+    before: dict[str, StepDefinition] = {}
+    holding: dict[str, tuple[str, StepDefinition]] = {}
+    for step in context.production.steps():
+        for given in step.inputs:
+            path = given.path.rstrip("/")
+            if path not in made or path in {p.rstrip("/") for p in step.products}:
+                before.setdefault(path, step)
+                for folder in _ancestors(path):
+                    holding.setdefault(folder, (path, step))
+    hit: list[tuple[StepDefinition, str]] = []
+    for step in context.production.steps():
+        for output in step.outputs:
+            path = output.path.rstrip("/")
+            if path in before or (output.is_folder and path in holding):
+                hit.append((step, path))
+    for stage, cases in _by_stage(hit).items():
+        yield Finding(
+            code="overwrites",
+            severity=Severity.ERROR,
+            place=cases[0][0].place,
+            message=f"{counted(len(cases), 'output')} of {stage} that are or hold inputs that exist before, e.g. {cases[0][1]}; "
+            "lstmcpipe empties output folders without asking",
+            remedy="give these steps outputs of their own.",
+            count=len(cases),
+            items=tuple(path for _, path in cases[:20]),
+        )
+    if context.tree:
+        yield from _existing(context, context.tree)
+
+
+def _existing(context: LintContext, tree: Tree) -> Iterator[Finding]:
+    there = [(step, p) for step in context.production.steps(running_only=True) for p in step.products if tree.has(p)]
+    for stage, cases in _by_stage(there).items():
+        yield Finding(
+            code="overwrites",
+            severity=Severity.ERROR,
+            place=cases[0][0].place,
+            message=f"{counted(len(cases), 'output')} of {stage} that exist already, e.g. {cases[0][1]}",
+            remedy="choose a new prod_id, or take the finished steps out; published products stay.",
+            count=len(cases),
+            items=tuple(path for _, path in cases[:20]),
+        )
+
+
+RULES: tuple[Rule, ...] = (prod_id_in_names, versions, duplicates, inputs, overwrites)
