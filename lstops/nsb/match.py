@@ -1,0 +1,147 @@
+"""Which of the available productions fits the NSB of a run. Every way of not fitting has a name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from lstops.nsb.finder import RunNsb
+from lstops.nsb.tailcuts import Tailcut
+
+# Levels are named with two decimals, so a smaller difference cannot be told.
+_EXACT_GHZ = 0.005
+
+
+class MatchKind(str, Enum):
+    """How a run's NSB and the available productions go together."""
+
+    EXACT = "exact"
+    WITHIN_TOLERANCE = "within tolerance"
+    BETWEEN_LEVELS = "between levels"
+    OUTSIDE_GRID = "outside the grid"
+    OTHER_TAILCUT = "other tailcut"
+    OTHER_VERSION = "other version"
+    NO_PRODUCTION = "no production"
+    UNKNOWN_NSB = "unknown NSB"
+
+    @property
+    def usable(self) -> bool:
+        """Whether the run can be reduced with the level without a person's word."""
+        return self in (MatchKind.EXACT, MatchKind.WITHIN_TOLERANCE)
+
+
+@dataclass(frozen=True)
+class NsbLevel:
+    """A production of models for one NSB level.
+
+    Parameters
+    ----------
+    level_ghz : float
+        Extra NSB that was added to the dark Monte Carlo, from the configuration's value (not from a directory's label).
+    tailcut : Tailcut
+    version : str
+        Version of lstchain, as far as data and models must agree in it (`v0.10`).
+    name : str
+        Name of the production.
+    """
+
+    level_ghz: float
+    tailcut: Tailcut
+    version: str
+    name: str
+
+
+@dataclass(frozen=True)
+class LevelMatch:
+    """The answer to which production fits a run.
+
+    Parameters
+    ----------
+    run_number : int
+    kind : MatchKind
+    level : NsbLevel or None
+        The nearest one, also where it does not fit; None if there is none at all.
+    distance_ghz : float
+        Run minus level; NaN without a level.
+    explanation : str
+        The answer in plain words.
+    """
+
+    run_number: int
+    kind: MatchKind
+    level: NsbLevel | None
+    distance_ghz: float
+    explanation: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether the run can be reduced with the level without a person's word."""
+        return self.kind.usable
+
+
+def match_level(
+    run: RunNsb, available: Sequence[NsbLevel], tolerance_ghz: float, version: str | None = None
+) -> LevelMatch:
+    """Find the production for a run.
+
+    Version comes before cleaning, and cleaning before level: models of another version or cleaning describe other
+    images, however near the level is.
+
+    Parameters
+    ----------
+    run : RunNsb
+    available : sequence of NsbLevel
+    tolerance_ghz : float
+        Largest difference of the levels that is accepted.
+    version : str, optional
+        The version that the run's data have; any if not given.
+    """
+    if not math.isfinite(run.extra_ghz):
+        return LevelMatch(
+            run.run_number, MatchKind.UNKNOWN_NSB, None, math.nan, f"the NSB of run {run.run_number} is unknown"
+        )
+    if not available:
+        return LevelMatch(
+            run.run_number, MatchKind.NO_PRODUCTION, None, math.nan, "there is no production of models at all"
+        )
+    same_version = [level for level in available if version is None or level.version == version]
+    if not same_version:
+        versions = ", ".join(sorted({level.version for level in available}))
+        return _answer(run, MatchKind.OTHER_VERSION, available, f"version {version} is wanted, there is {versions}")
+    same_tailcut = [level for level in same_version if level.tailcut == run.tailcut]
+    if not same_tailcut:
+        tailcuts = ", ".join(map(str, sorted({level.tailcut for level in same_version})))
+        return _answer(
+            run, MatchKind.OTHER_TAILCUT, same_version, f"cleaning {run.tailcut} is wanted, there is {tailcuts}"
+        )
+    distance = abs(_nearest(run, same_tailcut).level_ghz - run.extra_ghz)
+    if distance < _EXACT_GHZ:
+        return _answer(run, MatchKind.EXACT, same_tailcut, "the levels agree")
+    if distance <= tolerance_ghz:
+        return _answer(
+            run, MatchKind.WITHIN_TOLERANCE, same_tailcut, f"the levels agree within {tolerance_ghz:.2f} GHz"
+        )
+    low = min(level.level_ghz for level in same_version)
+    high = max(level.level_ghz for level in same_version)
+    if low <= run.extra_ghz <= high:
+        words = f"no level of this cleaning within {tolerance_ghz:.2f} GHz"
+        return _answer(run, MatchKind.BETWEEN_LEVELS, same_tailcut, words)
+    words = f"the grid reaches from {low:.2f} to {high:.2f} GHz"
+    return _answer(run, MatchKind.OUTSIDE_GRID, same_tailcut, words)
+
+
+def _nearest(run: RunNsb, levels: Sequence[NsbLevel]) -> NsbLevel:
+    # of two equally near ones the lower, and then the name, so that the same question has the same answer
+    return min(levels, key=lambda level: (abs(level.level_ghz - run.extra_ghz), level.level_ghz, level.name))
+
+
+def _answer(run: RunNsb, kind: MatchKind, levels: Sequence[NsbLevel], why: str) -> LevelMatch:
+    level = _nearest(run, levels)
+    distance = run.extra_ghz - level.level_ghz
+    explanation = (
+        f"{kind.value}: run {run.run_number} has {run.extra_ghz:.2f} GHz and cleaning {run.tailcut}; nearest is "
+        f"{level.name} with {level.level_ghz:.2f} GHz, cleaning {level.tailcut}, {level.version}; {why}"
+    )
+    return LevelMatch(run.run_number, kind, level, distance, explanation)

@@ -1,0 +1,86 @@
+"""`lstops quality`: the run selection on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Which runs are good, and why.", no_args_is_help=True)
+
+
+@app.command("select")
+def select_runs(
+    datacheck: Annotated[Path, typer.Option(help="Directory of the night-wise data check files.")],
+    request: Annotated[Path | None, typer.Option(help="JSON file with source, dates, zenith range and limits.")] = None,
+    profile: Annotated[str, typer.Option(help="Name of a profile, or the path of one.")] = "standard",
+    out: Annotated[Path | None, typer.Option(help="Write the full answer to this JSON file.")] = None,
+) -> None:
+    """Select runs from a directory of data check files."""
+    import json
+
+    from lstops.quality.profiles import load_profile
+    from lstops.quality.request import SelectionRequest, load_request
+
+    # Configuration first: a mistake in it should not cost the reading of all nights.
+    cuts = load_profile(profile)
+    question = load_request(request) if request else SelectionRequest()
+
+    from lstops.quality.select import document, select_from_directory
+    from lstops.step.manifest import write_atomically
+
+    sample, selection = select_from_directory(datacheck, cuts, question)
+    if out is not None:
+        nights = {"directory": str(datacheck), "files": sample.n_nights}
+        write_atomically(out, json.dumps(document(sample, selection, nights), allow_nan=False) + "\n")
+    table = selection.judgement.table
+    typer.echo(
+        f"{len(selection.runs)} of {len(table)} runs in {sample.n_nights} nights selected, {selection.hours:.2f} h. "
+        f"NSB: {selection.nsb.median_pe:.3f} p.e. {selection.nsb.recommendation.advice}"
+    )
+    if not selection.runs:
+        typer.echo("No run passes all cuts; the cut flow tells where they were lost.")
+    for name, alone, cumulative in selection.judgement.cut_flow():
+        typer.echo(f"  {name:32} {alone:6d} pass, {cumulative:6d} left")
+
+
+@app.command("why")
+def why(
+    run: Annotated[int, typer.Argument(min=0, help="Run number.")],
+    datacheck: Annotated[Path, typer.Option(help="A night-wise data check file.")],
+    profile: Annotated[str, typer.Option(help="Name of a profile, or the path of one.")] = "standard",
+) -> None:
+    """Show each cut on one run of a night, with value, limit and margin."""
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    from lstops.errors import DataError
+    from lstops.quality.datacheck import read_datacheck
+    from lstops.quality.judge import judge
+    from lstops.quality.profiles import load_profile
+    from lstops.quality.quantities import run_quantities
+
+    table = run_quantities(read_datacheck(datacheck))
+    rows = np.flatnonzero(table.run_number == run)
+    if not len(rows):
+        raise DataError(
+            f"Run {run} is not in {datacheck}.",
+            f"It holds: {', '.join(map(str, table.run_number.tolist())) or 'none'}.",
+        )
+    verdict = judge(table, load_profile(profile)).verdict(int(rows[0]))
+    view = Table(title=f"Run {run}, night {verdict.night}: {'selected' if verdict.selected else 'rejected'}")
+    for heading in ("cut", "quantity", "value", "limit", "margin", ""):
+        view.add_column(heading)
+    for item in verdict.results:
+        view.add_row(
+            item.cut,
+            item.quantity,
+            f"{item.value:.6g}",
+            f"{item.relation.words} {item.limit:.6g} {item.unit}",
+            f"{item.margin:+.3g}",
+            "ok" if item.passed else item.failure,
+            style="" if item.passed else "red",
+        )
+    Console().print(view)
