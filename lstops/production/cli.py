@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from lstops.production.findings import Severity, Tree
+from lstops.production.findings import Severity, Tree, counted
 from lstops.production.lint import LintReport, lint_file
 
 app = typer.Typer(help="Monte Carlo productions: configurations, plans, state.", no_args_is_help=True)
@@ -21,23 +21,16 @@ ChainOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 
 
 def _print_report(report: LintReport) -> None:
-    console = Console()
-    console.print(f"{report.path}  (lstchain: {report.lstchain_config or 'none'})", highlight=False, markup=False)
-    table = Table(show_lines=True)
-    for column in ("severity", "code", "place", "finding and remedy"):
-        table.add_column(column, no_wrap=column in ("severity", "code"), overflow="fold")
+    typer.echo(f"{report.path} with {report.lstchain_config or 'no lstchain configuration'}")
     for finding in report.findings:
-        table.add_row(
-            f"[{_COLOURS[finding.severity]}]{finding.severity.value}[/]",
-            finding.code,
-            finding.place.replace("[", r"\["),
-            f"{finding.message.replace('[', chr(92) + '[')}\n[dim]{finding.remedy.replace('[', chr(92) + '[')}[/dim]",
-        )
-    console.print(table if report.findings else "no findings")
+        severity = typer.style(finding.severity.value, fg=_COLOURS[finding.severity], bold=True)
+        typer.echo(f"{severity} {finding.code}  {finding.place}\n    {finding.message}\n    remedy: {finding.remedy}")
+    tally = Counter(finding.severity for finding in report.findings)
+    typer.echo(", ".join(counted(tally[severity], severity.value) for severity in Severity))
 
 
 @app.command("lint")

@@ -188,8 +188,8 @@ def inputs(context: LintContext) -> Iterator[Finding]:
             code="input-not-produced",
             severity=Severity.WARNING,
             place=cases[0][0].place,
-            message=f"{counted(len(cases), 'input')} of {stage} in this production's own folders, made by no step that runs, "
-            f"e.g. {cases[0][1]}",
+            message=f"{counted(len(cases), 'input')} of {stage} in this production's own folders, "
+            f"made by no step that runs, e.g. {cases[0][1]}",
             remedy="add the steps that make them, or be sure that an earlier run has left them there.",
             count=len(cases),
             items=tuple(path for _, path in cases[:20]),
@@ -229,8 +229,8 @@ def overwrites(context: LintContext) -> Iterator[Finding]:
             code="overwrites",
             severity=Severity.ERROR,
             place=cases[0][0].place,
-            message=f"{counted(len(cases), 'output')} of {stage} that are or hold inputs that exist before, e.g. {cases[0][1]}; "
-            "lstmcpipe empties output folders without asking",
+            message=f"{counted(len(cases), 'output')} of {stage} that are or hold inputs of before, "
+            f"e.g. {cases[0][1]}; lstmcpipe empties output folders without asking",
             remedy="give these steps outputs of their own.",
             count=len(cases),
             items=tuple(path for _, path in cases[:20]),

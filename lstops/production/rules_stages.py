@@ -117,7 +117,8 @@ def dead_keys(context: LintContext) -> Iterator[Finding]:
                 code="dead-key",
                 severity=_dead_options_severity(steps),
                 place=f"stages.{stage.value}[{dead[0][0]}].options",
-                message=f"options on {counted(len(dead), 'step')} of {stage.value} reach no command: {', '.join(values[:3])}",
+                message=f"options on {counted(len(dead), 'step')} of {stage.value} reach no command: "
+                + ", ".join(values[:3]),
                 remedy="write the share of the test part as output: {train: ..., test: ..., ratio: 0.5}."
                 if stage is StageName.TRAIN_TEST_SPLIT
                 else f"remove them; {stage.value} is steered by the lstchain configuration.",
