@@ -89,7 +89,7 @@ class _Planner:
         request = self.request
         return Plan(
             kind="mc_production",
-            title=f"{request.production}, {self.inventory.line}: {len(self.nodes)} training and {len(self.test)} test nodes",
+            title=f"{request.production}, {self.inventory.line}: {len(self.nodes)} + {len(self.test)} nodes",
             site=self.site.name,
             lstchain_version=request.lstchain_version,
             stages=(
@@ -291,8 +291,8 @@ class _Planner:
         return self._step("mc-dl2", f"DL2 of test {parse_node(node)[1]}", node, [command], inputs, [dl2])
 
     def _irf(self, node: str) -> Step:
-        command = ("lstchain_create_irf_files", "-g", "{in:dl2}", "-o", "{out:irf}", "--config", f"{{file:{CUTS_FILE}}}",
-                   "--overwrite")  # fmt: skip
+        command = ("lstchain_create_irf_files", "-g", "{in:dl2}", "-o", "{out:irf}", "--overwrite",
+                   "--config", f"{{file:{CUTS_FILE}}}")  # fmt: skip
         cuts, pointing = self.request.cuts, parse_node(node)[1]
         folder = self.layout.irf_dir(self.request.production, Particle.GAMMA.value, self.inventory.line, cuts.name)
         irf = Output(

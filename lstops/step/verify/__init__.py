@@ -13,9 +13,9 @@ from typing import Any, Protocol, cast
 
 from lstops.errors import DataError, ProductInvalid
 from lstops.step.model import ArtifactKind, Output
-from lstops.step.verify.common import Facts, InputFacts
+from lstops.step.verify.common import CONFIG_IN_MODELS, Facts, InputFacts
 
-__all__ = ["Facts", "InputFacts", "inspect", "verify"]
+__all__ = ["CONFIG_IN_MODELS", "Facts", "InputFacts", "inspect", "verify"]
 
 #: imported when needed: some need PyTables or scikit-learn, which `import lstops` does not
 _MODULES = {

@@ -13,6 +13,9 @@ from lstops.step.model import ArtifactKind, Output
 #: facts go into manifests: JSON values only
 Facts = dict[str, Any]
 
+#: name of the training's configuration in a folder of models: one digest covers both
+CONFIG_IN_MODELS = "lstchain_config.json"
+
 MAKE_AGAIN = "remove it and run the step that makes it again; if it happens twice, read that step's log."
 
 

@@ -1,13 +1,10 @@
 """DL2 files of data and simulations.
 
-`expect` of an output may hold
-
-features, filters
-    Features of the forests and `events_filters` of the configuration: `dl1_to_dl2` drops the events outside (images
-    without a finite feature), so the count must be that of the *predictable* events of the inputs in `counts_from`.
-interpolated : bool
-    True: predictions must be interpolated in zenith (columns w0, w1); lstchain switches this off with a mere warning
-    when the models have no training_dirs.ecsv.
+`dl1_to_dl2` drops events outside the configuration's filters and images without a finite feature, so the count must be
+that of the *predictable* events of the inputs in `counts_from`, with filters and features of the lstchain configuration
+among the inputs (a file, or the copy in the folder of models). Predictions must be interpolated in zenith (columns w0,
+w1) when the models have training pointings and the configuration asks for it; `expect` of an output may say so itself
+with `interpolated`.
 """
 
 from __future__ import annotations
@@ -20,14 +17,26 @@ import numpy as np
 import numpy.typing as npt
 
 from lstops.errors import DataError
-from lstops.step.model import Output
+from lstops.step.model import ArtifactKind, Output
 from lstops.step.verify import dl1
 from lstops.step.verify.common import Facts, InputFacts, refuse, sources
 from lstops.step.verify.hdf5 import chunks, missing_columns, opened, root_attribute, table
+from lstops.step.verify.models import configuration
 
 PARAMETERS = "/dl2/event/telescope/parameters/LST_LSTCam"
 RECONSTRUCTED = ("reco_energy", "reco_alt", "reco_az", "gammaness")
 _SHOWER = 32
+_FEATURES = (
+    "energy_regression_features",
+    "disp_regression_features",
+    "disp_classification_features",
+    "particle_classification_features",
+)
+#: union of the features of lstchain's standard configuration that are columns of DL1 (lstchain_standard_config.json)
+STANDARD_FEATURES = (
+    "log_intensity", "width", "length", "x", "y", "wl", "skewness", "kurtosis", "time_gradient",
+    "leakage_intensity_width_2", "sin_az_tel", "alt_tel",
+)  # fmt: skip
 #: forests give 0 to 1; the linear extrapolation a hair beyond the outermost node goes a little beyond
 _GAMMANESS = (-0.05, 1.05)
 
@@ -76,7 +85,8 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
         for block in chunks(parameters, [*RECONSTRUCTED, "alt_tel", *optional]):
             found.add(block)
     findings = found.findings(facts["events"])
-    if output.expect.get("interpolated") and not facts["interpolated"]:
+    config = configuration(inputs)
+    if output.expect.get("interpolated", _interpolation_wanted(config, inputs)) and not facts["interpolated"]:
         findings.append(
             "the predictions were not interpolated in zenith (no columns w0, w1): the models lack training_dirs.ecsv"
         )
@@ -84,8 +94,8 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
     facts |= found.facts()
     named = sources(output, inputs)
     if named:
-        features = [str(f) for f in output.expect.get("features", ())]
-        kept = sum(dl1.predictable(i.path, features, output.expect.get("filters", {})) for i in named)
+        features = [f for key in _FEATURES for f in config.get(key, STANDARD_FEATURES)]
+        kept = sum(dl1.predictable(i.path, features, config.get("events_filters", {})) for i in named)
         if kept != facts["events"]:
             raise DataError(
                 f"{path} holds {facts['events']} events, but {kept} of its input can be reconstructed.",
@@ -93,6 +103,11 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
             )
         facts["dropped"] = sum(int(i.facts["events"]) for i in named) - facts["events"]
     return facts
+
+
+def _interpolation_wanted(config: dict[str, Any], inputs: Sequence[InputFacts]) -> bool:
+    asked = any(config.get("random_forest_zd_interpolation", {}).values())
+    return asked and any(i.facts.get("training_dirs") for i in inputs if i.kind is ArtifactKind.MODELS)
 
 
 class _Reconstruction:

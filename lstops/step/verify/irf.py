@@ -51,7 +51,7 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
         )
     for key in ("zd_deg", "az_deg"):
         wanted, is_now = output.expect.get(key), found.facts.get(key)
-        if wanted is not None and is_now is not None and abs(is_now - wanted) > _NODE_TOLERANCE_DEG:
+        if wanted is not None and is_now is not None and abs((is_now - wanted + 180) % 360 - 180) > _NODE_TOLERANCE_DEG:
             findings.append(f"{key} is {is_now}, that of the node is {wanted}")
     wanted = output.expect.get("point_like")
     if wanted is not None and found.facts.get("point_like") is not wanted:

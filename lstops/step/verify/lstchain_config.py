@@ -26,7 +26,7 @@ def inspect(path: Path) -> Facts:
     DataError
         If it is no JSON object or has no sections.
     """
-    document = _read(path)
+    document = read_config(path)
     facts: Facts = {"sections": sorted(document)}
     for name in _TUNING:
         if isinstance(document.get(name), dict):
@@ -43,7 +43,7 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
         If a section is missing or a value differs.
     """
     facts = inspect(path)
-    document = _read(path)
+    document = read_config(path)
     findings = [f"section {name!r} is missing" for name in output.expect.get("sections", ()) if name not in document]
     for dotted, wanted in output.expect.get("values", {}).items():
         found = _value(document, dotted)
@@ -53,7 +53,14 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
     return facts
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """The whole configuration.
+
+    Raises
+    ------
+    DataError
+        If it is no JSON object or has no sections.
+    """
     try:
         document = json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -1,15 +1,8 @@
 """Folders of random forests.
 
-`expect` of an output may hold
-
-disp_method : str
-    "disp_norm_sign" (default, four files) or "disp_vector" (three files).
-features : dict
-    File stem ("reg_energy", ...) to the list of features, in order.
-trees : dict
-    File stem to the number of trees.
-training_dirs : bool
-    True: `training_dirs.ecsv` must be there, with units and at least two pointings.
+Features (names and order), numbers of trees and the way the direction is reconstructed are compared with the lstchain
+configuration among the step's inputs. `expect` of an output may hold `training_dirs` (True: `training_dirs.ecsv` must
+be there, with units and at least two pointings).
 
 Forests are pickles. They are loaded in `check` only: on files that the step itself has just made, in the environment
 that made them. `inspect` never loads one.
@@ -23,13 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from lstops.errors import DataError
-from lstops.step.model import Output
-from lstops.step.verify.common import MAKE_AGAIN, Facts, InputFacts, refuse
+from lstops.step.model import ArtifactKind, Output
+from lstops.step.verify.common import CONFIG_IN_MODELS, MAKE_AGAIN, Facts, InputFacts, refuse
+from lstops.step.verify.lstchain_config import read_config
 
 TRAINING_DIRS = "training_dirs.ecsv"
 _STEMS = {
     "disp_norm_sign": ("reg_energy", "cls_gh", "reg_disp_norm", "cls_disp_sign"),
     "disp_vector": ("reg_energy", "cls_gh", "reg_disp_vector"),
+}
+#: by forest: keys of its features and of its settings in lstchain's configuration (lstchain/reco/dl1_to_dl2.py)
+_KEYS = {
+    "reg_energy": ("energy_regression_features", "random_forest_energy_regressor_args"),
+    "cls_gh": ("particle_classification_features", "random_forest_particle_classifier_args"),
+    "reg_disp_norm": ("disp_regression_features", "random_forest_disp_regressor_args"),
+    "reg_disp_vector": ("disp_regression_features", "random_forest_disp_regressor_args"),
+    "cls_disp_sign": ("disp_classification_features", "random_forest_disp_classifier_args"),
 }
 #: a classifier that knows one class only was trained on one kind of events (gammas given as protons, for instance)
 _CLASSES = {"cls_gh": 2, "cls_disp_sign": 2}
@@ -48,25 +50,25 @@ def inspect(path: Path) -> Facts:
 
 
 def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
-    """Facts of forests that were just trained: each is loaded and compared with what the plan expects.
+    """Facts of forests that were just trained: each is loaded and compared with the configuration.
 
     Raises
     ------
     DataError
         If one is missing, cannot be loaded, is not fitted, or has other features or another number of trees.
     """
-    expect = output.expect
-    method = str(expect.get("disp_method", "disp_norm_sign"))
+    config = configuration(inputs)
+    method = str(config.get("disp_method", "disp_norm_sign"))
     facts = _files(path, method)
-    if expect.get("training_dirs") and not facts["training_dirs"]:
+    if output.expect.get("training_dirs") and not facts["training_dirs"]:
         raise DataError(
             f"{path} has no {TRAINING_DIRS}: zenith interpolation of the predictions would be off without an error.",
-            "write it with `python -m lstops.science.training_dirs`.",
+            "write it with `python -m lstops.science.complete_models`.",
         )
     findings: list[str] = []
     described = {stem: _describe(path / f"{stem}.sav", findings) for stem in _STEMS[method]}
     for stem, forest in described.items():
-        findings += _compare(stem, forest, expect.get("features", {}), expect.get("trees", {}))
+        findings += _compare(stem, forest, config)
     refuse(path, findings, "train again with the configuration of the plan; see the step's log.")
     return {
         **facts,
@@ -75,6 +77,23 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
         "scikit_learn_version": importlib.metadata.version("scikit-learn"),
         "lstchain_version": importlib.metadata.version("lstchain"),
     }
+
+
+def configuration(inputs: Sequence[InputFacts]) -> dict[str, Any]:
+    """The lstchain configuration among the inputs: a file of its own, or the copy in a folder of models.
+
+    Returns
+    -------
+    dict
+        Empty if there is none.
+    """
+    for item in inputs:
+        if item.kind is ArtifactKind.LSTCHAIN_CONFIG:
+            return read_config(item.path)
+    for item in inputs:
+        if item.kind is ArtifactKind.MODELS and (item.path / CONFIG_IN_MODELS).is_file():
+            return read_config(item.path / CONFIG_IN_MODELS)
+    return {}
 
 
 def _files(path: Path, method: str) -> Facts:
@@ -120,7 +139,7 @@ def training_pointings(path: Path) -> list[list[float]]:
             findings.append(f"the column {name} has no unit of angle")
     if len(read) < 2:
         findings.append(f"it has {len(read)} pointing(s), interpolation needs at least two")
-    refuse(path, findings, "write it with `python -m lstops.science.training_dirs`.")
+    refuse(path, findings, "write it with `python -m lstops.science.complete_models`.")
     zd, az = read["zd"].to_value("deg"), read["az"].to_value("deg")
     return [[round(float(z), 5), round(float(a), 5)] for z, a in zip(zd, az, strict=True)]
 
@@ -141,16 +160,17 @@ def _describe(path: Path, findings: list[str]) -> dict[str, Any]:
         return {"features": [], "trees": 0, "classes": 0}
 
 
-def _compare(
-    stem: str, forest: Mapping[str, Any], features: Mapping[str, list[str]], trees: Mapping[str, int]
-) -> list[str]:
+def _compare(stem: str, forest: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     if not forest["trees"]:
         return []
     found = []
-    if stem in features and forest["features"] != list(features[stem]):
-        found.append(f"{stem} has the features {forest['features']}, the configuration says {list(features[stem])}")
-    if stem in trees and forest["trees"] != trees[stem]:
-        found.append(f"{stem} has {forest['trees']} trees, the configuration says {trees[stem]}")
+    features_key, settings_key = _KEYS[stem]
+    features = config.get(features_key)
+    if features is not None and forest["features"] != features:
+        found.append(f"{stem} has the features {forest['features']}, the configuration says {features}")
+    trees = config.get(settings_key, {}).get("n_estimators")
+    if trees is not None and forest["trees"] != trees:
+        found.append(f"{stem} has {forest['trees']} trees, the configuration says {trees}")
     if stem in _CLASSES and forest["classes"] != _CLASSES[stem]:
         found.append(f"{stem} knows {forest['classes']} class(es), not {_CLASSES[stem]}: wrong training files")
     return found
