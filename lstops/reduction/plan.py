@@ -1,4 +1,4 @@
-"""Plan of a night's reduction: DL2 and DL3 of each run; then, from the runs that are whole, the index of each source."""
+"""Plan of a night's reduction: DL2 and DL3 of each run; then, from the whole runs, the index of each source."""
 
 from __future__ import annotations
 
@@ -258,6 +258,7 @@ def _dl3(job: RunJob, request: NightRequest, site: Site, layout: Layout) -> Step
         counts_from=("dl2",),
         expect={
             "run": job.run,
+            "object": job.source,
             "min_live_fraction": job.min_live_fraction,
             "irf_zenith_tolerance_deg": _ZENITH_TOLERANCE_DEG,
         },
@@ -276,7 +277,12 @@ def _dl3(job: RunJob, request: NightRequest, site: Site, layout: Layout) -> Step
 
 
 def _unsafe_source(source: str) -> str | None:
-    found = _UNSAFE.search(source)
-    if found or not source.strip():
-        return f"the source name {source!r} holds {found.group()!r}." if found else "the source has no name."
+    """Why a name cannot be handed over unchanged: traitlets strips outer quotes and expands a leading '~'."""
+    if not source.strip():
+        return "the source has no name."
+    if found := _UNSAFE.search(source):
+        return f"the source name {source!r} holds {found.group()!r}."
+    quoted = len(source) > 1 and source[0] == source[-1] and source[0] in "\"'"
+    if quoted or source != source.strip() or source.startswith("~"):
+        return f"the source name {source!r} begins with '~', or is enclosed in quotes or blanks."
     return None

@@ -4,6 +4,8 @@
 
 run : int
     Must be OBS_ID.
+object : str
+    Must be OBJECT.
 min_live_fraction : float
     Smallest LIVETIME / ONTIME (lstchain drops gaps of 10 ms and more: a wrong one means lost events).
 irf_zenith_tolerance_deg : float
@@ -60,6 +62,9 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
     run = expect.get("run")
     if run is not None and facts.get("obs_id") != run:
         findings.append(f"OBS_ID is {facts.get('obs_id')}, not run {run}")
+    source = expect.get("object")
+    if source is not None and facts.get("object") != source:
+        findings.append(f"OBJECT is {facts.get('object')!r}, not {source!r}")
     live, on = facts.get("livetime_s", 0.0), facts.get("ontime_s", 0.0)
     least = float(expect.get("min_live_fraction", 0))
     if on > 0 and live < least * on:
