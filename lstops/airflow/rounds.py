@@ -1,0 +1,91 @@
+"""What a stage's task must remember across retries, clears and restarts, in Airflow's task state store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lstops.cluster.stage import StepTrouble
+
+_KEY = "lstops_round"
+_TAIL = 1000
+
+
+@dataclass(frozen=True)
+class RoundState:
+    """State of a task.
+
+    Attributes
+    ----------
+    number : int
+        Of the last round; never reused, so that its job's name is never taken for another's.
+    name, job : str
+        Of the round under way.
+    open : bool
+        True from "about to submit" until the job was judged.
+    troubles : tuple of StepTrouble
+        Steps found to be beyond help since the task was started afresh.
+    jobs, ran : tuple
+        All jobs and all step indices submitted since then.
+    """
+
+    number: int = 0
+    name: str = ""
+    job: str = ""
+    open: bool = False
+    troubles: tuple[StepTrouble, ...] = ()
+    jobs: tuple[str, ...] = ()
+    ran: tuple[int, ...] = ()
+
+    def started(self, number: int, name: str) -> RoundState:
+        """About to submit."""
+        return replace(self, number=number, name=name, job="", open=True)
+
+    def with_job(self, job: str, indices: Sequence[int]) -> RoundState:
+        """Submitted."""
+        jobs = (*(known for known in self.jobs if known != job), job)
+        return replace(self, job=job, jobs=jobs, ran=tuple(sorted({*self.ran, *indices})))
+
+    def consumed(self, troubles: Sequence[StepTrouble]) -> RoundState:
+        """Judged."""
+        cut = tuple(replace(trouble, log_tail=trouble.log_tail[-_TAIL:]) for trouble in troubles)
+        return replace(self, open=False, troubles=(*self.troubles, *cut))
+
+    def fresh(self) -> RoundState:
+        """A new start of the task: only the numbering goes on."""
+        return RoundState(number=self.number)
+
+    def closed(self) -> RoundState:
+        """The task has ended well."""
+        return replace(self, open=False)
+
+
+class RoundStore:
+    """Reads and writes the state; without a store the task's try number keeps names apart."""
+
+    def __init__(self, context: Any) -> None:
+        self._store = context.get("task_state_store")
+        self._try_number = int(context["ti"].try_number)
+
+    def load(self) -> RoundState:
+        """The stored state, or an empty one."""
+        raw = self._store.get(_KEY) if self._store is not None else None
+        if not raw:
+            return RoundState(number=(self._try_number - 1) * 100)
+        return RoundState(
+            number=int(raw["number"]),
+            name=raw["name"],
+            job=raw["job"],
+            open=bool(raw["open"]),
+            troubles=tuple(StepTrouble(**trouble) for trouble in raw["troubles"]),
+            jobs=tuple(raw["jobs"]),
+            ran=tuple(raw["ran"]),
+        )
+
+    def save(self, state: RoundState) -> None:
+        """Store the state; on return it is in the database."""
+        if self._store is not None:
+            # the store takes JSON's own types only, and a tuple is none
+            self._store.set(_KEY, json.loads(json.dumps(asdict(state))))

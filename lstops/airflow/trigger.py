@@ -1,0 +1,123 @@
+"""Waits for a job in the triggerer: all tasks of a site share one connection and one look at the queue an interval."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Hashable
+from typing import Any
+
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+
+from lstops.airflow.hook import ClusterHook
+from lstops.cluster.poller import Conclusion, JobWatcher, Snapshot, Watchlist, snapshots
+from lstops.errors import LstOpsError
+
+#: No event sooner after the deferral: the scheduler may otherwise see the resumed task's state before it has handled
+#: the deferral, and fail it ("finished with state success, but ... queued").
+SETTLE_S = 12.0
+
+_WATCHLISTS: dict[Hashable, Watchlist] = {}
+
+
+def _watchlist(key: Hashable) -> Watchlist:
+    return _WATCHLISTS.setdefault(key, Watchlist())
+
+
+class ClusterJobTrigger(BaseEventTrigger):  # type: ignore[misc]
+    """Yields one event when a job has ended, is lost, can never start, or has met its deadline.
+
+    Parameters
+    ----------
+    site : str
+        Site file; triggers of the same file and connection share their looks at the queue.
+    job : str
+        The scheduler's number.
+    submitted, deadline : float
+        Seconds since 1970.
+    settle_s : float
+        See `SETTLE_S`.
+    """
+
+    supports_triggerer_queue = True
+
+    def __init__(
+        self,
+        site: str,
+        job: str,
+        submitted: float,
+        deadline: float,
+        ssh_conn_id: str | None = None,
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        super().__init__()
+        self.site, self.job, self.submitted, self.deadline = site, job, submitted, deadline
+        self.ssh_conn_id, self.settle_s = ssh_conn_id, settle_s
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class and arguments."""
+        return (
+            "lstops.airflow.trigger.ClusterJobTrigger",
+            {
+                "site": self.site,
+                "job": self.job,
+                "submitted": self.submitted,
+                "deadline": self.deadline,
+                "ssh_conn_id": self.ssh_conn_id,
+                "settle_s": self.settle_s,
+            },
+        )
+
+    def shared_stream_key(self) -> Hashable:
+        """One stream a site."""
+        return _key(self.site, self.ssh_conn_id)
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Snapshot]:
+        """Look at the queue for ever; connections that break are made again in there."""
+        hook = ClusterHook(kwargs["site"], kwargs.get("ssh_conn_id"))
+        # an ssh_conn_id is looked up through a synchronous call
+        site = await asyncio.to_thread(lambda: hook.site) if hook.ssh_conn_id else hook.site
+        watch = _watchlist(_key(kwargs["site"], kwargs.get("ssh_conn_id")))
+        async for snapshot in snapshots(hook.async_client, watch, site.cluster.poll_s):
+            yield snapshot
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Snapshot]) -> AsyncIterator[TriggerEvent]:
+        """Yield the event of this trigger's job."""
+        started, wall = time.monotonic(), time.time()
+        watcher = JobWatcher(self.job, started + self.deadline - wall, self.log.info)
+        with _watchlist(self.shared_stream_key()).watching(self.job, started - (wall - self.submitted)):
+            async for snapshot in shared_stream:
+                if conclusion := watcher.observe(snapshot):
+                    self.log.info("job %s: %s (%s)", self.job, conclusion.ending.value, conclusion.why)
+                    await asyncio.sleep(max(0.0, started + self.settle_s - time.monotonic()))
+                    yield self._event(conclusion)
+                    return
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """The same without siblings (`dag.test()`)."""
+        stream = self.open_shared_stream(self.serialize()[1])
+        try:
+            async for event in self.filter_shared_stream(stream):
+                yield event
+                return
+        finally:
+            await stream.aclose()  # type: ignore[attr-defined]
+
+    async def on_kill(self) -> None:
+        """A person failed or cleared the task: the job is of no use any more. A restart of the triggerer is no kill."""
+        self.log.warning("cancelling job %s, because its task was failed or cleared", self.job)
+        client = ClusterHook(self.site, self.ssh_conn_id).async_client()
+        try:
+            await client.cancel(self.job)
+        except LstOpsError as error:
+            self.log.error("job %s could not be cancelled: %s", self.job, error)
+        finally:
+            await client.close()
+
+    def _event(self, conclusion: Conclusion) -> TriggerEvent:
+        return TriggerEvent({"job": conclusion.job, "ending": conclusion.ending.value, "why": conclusion.why})
+
+
+def _key(site: str, ssh_conn_id: str | None) -> Hashable:
+    return ("lstops-cluster", site, ssh_conn_id or "")
