@@ -1,0 +1,212 @@
+"""What a publication is made of, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from lstops.step.manifest import Manifest
+
+#: files of a bundle beside the DL3 files and their index
+RUNS = "runs.ecsv"
+CUTS = "cuts.json"
+DECISIONS = "decisions.json"
+PROVENANCE = "provenance.json"
+PROV = "provenance.prov.json"
+README = "README.txt"
+CITATION = "CITATION.cff"
+BUNDLE = "bundle.json"
+CHECKSUMS = "SHA256SUMS"
+#: added to a version when it is withdrawn; the only file that may come later
+WITHDRAWN = "WITHDRAWN.txt"
+
+HDU_INDEX = "hdu-index.fits.gz"
+OBS_INDEX = "obs-index.fits.gz"
+
+#: pointer beside the versions
+CURRENT = "current"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was observed (ICRS, degrees)."""
+
+    name: str
+    ra_deg: float
+    dec_deg: float
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """A row of the bundle's run list, good or bad.
+
+    Attributes
+    ----------
+    start : str
+        ISO 8601 (UTC), empty if unknown.
+    quantities : dict
+        Run-wise numbers by name, unit in the name (mean_diffuse_nsb_std_pe, ...).
+    reasons : tuple of str
+        Why it was not selected, in words; also a quarantine's cause.
+    """
+
+    run_id: int
+    selected: bool
+    start: str = ""
+    zenith_deg: float | None = None
+    quantities: dict[str, float | None] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person decided about a run, as exported with the bundle."""
+
+    run_id: int
+    action: str
+    author: str
+    reason: str
+    created_at: str
+    subruns: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class BundleRequest:
+    """What to publish, and where.
+
+    Attributes
+    ----------
+    folder : str
+        Destination that holds the versions, relative to the site's base (`Layout.dl3_published`).
+    products : tuple of str
+        DL3 files, relative to the site's base; each needs its manifest.
+    index : tuple of str
+        The two index files (or the folder that holds them), relative to the site's base.
+    cuts : dict
+        The one cut set that both the IRFs and the DL3 files were made with.
+    extras : tuple of str
+        Further files (source check, plots) that go along; with or without a manifest.
+    authors : tuple of str
+        For the citation.
+    """
+
+    folder: str
+    night: str
+    source: Source
+    production: str
+    cuts_name: str
+    cuts: dict[str, Any]
+    products: tuple[str, ...]
+    index: tuple[str, ...]
+    runs: tuple[RunVerdict, ...]
+    profile: str = ""
+    decisions: tuple[Decision, ...] = ()
+    extras: tuple[str, ...] = ()
+    authors: tuple[str, ...] = ("LST Collaboration",)
+    site: str = ""
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class CopiedFile:
+    """A file of the bundle that is copied as it is; `sha256` is checked against what was copied."""
+
+    name: str
+    source: Path
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A planned version: everything but its number.
+
+    Attributes
+    ----------
+    written : dict
+        Content by name of the files that the publication itself makes.
+    digest : str
+        Of all content; equal digests are equal bundles.
+    """
+
+    request: BundleRequest
+    copied: tuple[CopiedFile, ...]
+    written: dict[str, bytes]
+    digest: str
+    manifests: tuple[Manifest, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(f.size for f in self.copied) + sum(len(b) for b in self.written.values())
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file of a version."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """A version as it now stands.
+
+    Attributes
+    ----------
+    version : str
+        "v0001".
+    path : str
+        Folder of the version, relative to the site's base.
+    is_new : bool
+        False: the current version already had this content, nothing was written.
+    digest : str
+        Content digest of the bundle.
+    supersedes : str or None
+        The version that was current before.
+    note : str
+        For the report, in words.
+    """
+
+    version: str
+    path: str
+    is_new: bool
+    files: tuple[PublishedFile, ...]
+    digest: str
+    supersedes: str | None = None
+    note: str = ""
+
+
+class VersionState(str, Enum):
+    """What became of a version."""
+
+    CURRENT = "current"
+    SUPERSEDED = "superseded"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """Why a version must not be used any more."""
+
+    version: str
+    author: str
+    reason: str
+    at: str
+    current: str | None = None
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """A version on disk."""
+
+    version: str
+    path: str
+    state: VersionState
+    digest: str
+    published_at: str
+    withdrawal: Withdrawal | None = None

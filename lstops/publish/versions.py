@@ -1,0 +1,233 @@
+"""The versions in a destination folder, as they are on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lstops.errors import ConfigError, JobFailure, StorageError
+from lstops.publish import model
+from lstops.publish.model import VersionInfo, VersionState, Withdrawal
+from lstops.site.layout import Layout
+from lstops.step.manifest import sha256_file
+
+_VERSION = re.compile(r"^v(\d{4,})$")
+#: hidden names of what is not finished; removed by the next writer, who holds the lock
+STAGE_PREFIX = ".stage-"
+POINTER_PREFIX = ".current-"
+_LOCK = ".lock"
+_LOCK_POLL_S = 0.1
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def version_numbers(folder: Path) -> list[int]:
+    """Numbers of all versions, ascending, withdrawn ones too."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(m.group(1)) for p in folder.iterdir() if (m := _VERSION.match(p.name)) and p.is_dir())
+
+
+def version_name(number: int) -> str:
+    """Folder name of a version."""
+    return f"v{number:04d}"
+
+
+def current_version(folder: Path) -> str | None:
+    """What `current` points to, None if there is no pointer.
+
+    Raises
+    ------
+    ConfigError
+        If `current` is something else than a pointer to a version beside it.
+    """
+    pointer = folder / model.CURRENT
+    if not pointer.is_symlink():
+        if pointer.exists():
+            raise ConfigError(
+                f"{pointer} is not a symbolic link; lstops did not make it.", "move it away and find out who made it."
+            )
+        return None
+    target = os.readlink(pointer)
+    if not _VERSION.match(target) or not (folder / target).is_dir():
+        raise ConfigError(
+            f"{pointer} points to {target!r}, which is no version beside it.",
+            "remove the link; the next publication sets it again.",
+        )
+    return target
+
+
+def withdrawal_of(version: Path) -> Withdrawal | None:
+    """The notice of a withdrawn version."""
+    try:
+        text = (version / model.WITHDRAWN).read_text()
+    except FileNotFoundError:
+        return None
+    document = yaml.safe_load(text)
+    return Withdrawal(version.name, *(str(document.get(k, "")) for k in ("author", "reason", "at")))
+
+
+def bundle_of(version: Path) -> dict[str, Any]:
+    """The version's description; empty where it is missing or damaged (`problems` then says so)."""
+    try:
+        document = json.loads((version / model.BUNDLE).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def list_versions(folder: str, layout: Layout) -> tuple[VersionInfo, ...]:
+    """All versions in a destination folder, oldest first."""
+    absolute = layout.absolute(folder)
+    current = current_version(absolute)
+    found = []
+    for number in version_numbers(absolute):
+        version = absolute / version_name(number)
+        withdrawal = withdrawal_of(version)
+        state = VersionState.CURRENT if version.name == current else VersionState.SUPERSEDED
+        document = bundle_of(version)
+        found.append(
+            VersionInfo(
+                version=version.name,
+                path=layout.relative(version),
+                state=VersionState.WITHDRAWN if withdrawal else state,
+                digest=str(document.get("digest", "")),
+                published_at=str(document.get("published_at", "")),
+                withdrawal=withdrawal,
+            )
+        )
+    return tuple(found)
+
+
+def problems(version: Path) -> tuple[str, ...]:
+    """What is wrong with a version on disk: every digest is read again.
+
+    Returns
+    -------
+    tuple of str
+        Empty if all files are there, unchanged, and no others.
+    """
+    document = bundle_of(version)
+    try:
+        lines = (version / model.CHECKSUMS).read_text().splitlines()
+        expected = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    except (FileNotFoundError, ValueError):
+        return (f"{version} has no readable {model.CHECKSUMS}",)
+    found = {p.relative_to(version).as_posix() for p in version.rglob("*") if not p.is_dir()}
+    said = [f"{name} is missing" for name in sorted(set(expected) - found)]
+    said += [
+        f"{name} does not belong to it" for name in sorted(found - set(expected) - {model.CHECKSUMS, model.WITHDRAWN})
+    ]
+    said += [
+        f"{name} was changed"
+        for name in sorted(found & set(expected))
+        if (version / name).is_symlink() or sha256_file(version / name) != expected[name]
+    ]
+    if not document:
+        said.append(f"{model.BUNDLE} cannot be read")
+    return tuple(said)
+
+
+def point_current(folder: Path, version: str | None) -> None:
+    """Move the pointer by one rename: readers see the old version or the new one, never none."""
+    pointer = folder / model.CURRENT
+    if version is None:
+        pointer.unlink(missing_ok=True)
+    else:
+        temporary = folder / f"{POINTER_PREFIX}{os.getpid()}"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(version)
+        os.replace(temporary, pointer)
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree whose folders may be read-only."""
+    for folder in [path, *(p for p in path.rglob("*") if p.is_dir() and not p.is_symlink())]:
+        folder.chmod(0o700)
+    shutil.rmtree(path)
+
+
+def remove_leftovers(folder: Path) -> tuple[str, ...]:
+    """Remove what a dead publication left behind; only for the holder of the lock."""
+    left = sorted(p for p in folder.iterdir() if p.name.startswith((STAGE_PREFIX, POINTER_PREFIX)))
+    for path in left:
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path)
+        else:
+            path.unlink()
+    return tuple(p.name for p in left)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, wait_s: float) -> Iterator[None]:
+    """Hold the folder's lock: one writer at a time. The kernel frees it if the holder dies.
+
+    Raises
+    ------
+    JobFailure
+        If another process still holds it after `wait_s` seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + wait_s
+    with (folder / _LOCK).open("a+") as stream:
+        while True:
+            try:
+                # flock, not lockf: it also keeps two threads of one process apart
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    stream.seek(0)
+                    raise JobFailure(
+                        f"{folder} is being written by another publication ({stream.read().strip() or 'unknown'}).",
+                        "wait for it, then publish again.",
+                    ) from None
+                time.sleep(_LOCK_POLL_S)
+        stream.truncate(0)
+        stream.write(f"host {socket.gethostname()}, pid {os.getpid()}\n")
+        stream.flush()
+        yield
+
+
+@contextlib.contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Turn a full or read-only file system into an error that says so.
+
+    Raises
+    ------
+    StorageError
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageError(
+                f"no space left for {folder} ({error.strerror}).",
+                "free space, then publish again; nothing half-written is visible.",
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StorageError(
+                f"{error.filename or folder} is not writable ({error.strerror}).", "correct the permissions."
+            ) from error
+        raise

@@ -1,0 +1,158 @@
+"""Planning of a bundle: what goes in, and what is refused before anything is written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from astropy.table import Table
+
+from lstops.errors import ConfigError, DataError, ProductInvalid
+from lstops.publish.bundle import build_bundle
+from lstops.publish.model import CUTS, PROV, PROVENANCE, RUNS, PublishedFile
+from lstops.publish.texts import citation, readme
+from lstops.site.layout import Layout
+
+from .published_site import CANDIDATES, make_request, make_site, write_index
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return make_site(tmp_path / "base")
+
+
+def test_provenance_goes_from_the_dl3_down_to_dl1_and_models(layout: Layout) -> None:
+    bundle = build_bundle(make_request(), layout)
+    tree = json.loads(bundle.written[PROVENANCE])
+    dl3 = tree["files"][f"{CANDIDATES}/dl3_LST-1.Run02001.fits"]
+    dl2 = tree["files"][tree["steps"][dl3["made_by"]]["inputs"][0]]
+    last = tree["steps"][dl2["made_by"]]
+    assert last["inputs"] == ["DL1/dl1_LST-1.Run02001.h5", "models/AllSky/prod_a/dec_2276"]
+    assert all(tree["files"][path]["made_by"] is None for path in last["inputs"])
+    assert tree["files"]["models/AllSky/prod_a/dec_2276"]["sha256"]
+    assert tree["software"]["lstchain"] == ["0.12.3"]
+    assert last["configurations"]["config.json"]["text"] == '{"a": 1}'
+
+
+def test_prov_json_refers_only_to_what_it_declares(layout: Layout) -> None:
+    prov = json.loads(build_bundle(make_request(), layout).written[PROV])
+    assert len(prov["activity"]) == 5  # 2 DL2, 2 DL3, index
+    for relation in [*prov["used"].values(), *prov["wasGeneratedBy"].values(), *prov["wasAssociatedWith"].values()]:
+        for role, name in relation.items():
+            assert name in prov[role.removeprefix("prov:")]
+
+
+def test_the_run_list_holds_good_and_bad_runs_with_reasons(layout: Layout, tmp_path: Path) -> None:
+    path = tmp_path / RUNS
+    path.write_bytes(build_bundle(make_request(), layout).written[RUNS])
+    table = Table.read(path, format="ascii.ecsv")
+    assert list(table["run_id"]) == [2001, 2002, 2003]
+    assert list(table["published"]) == [True, True, False]
+    assert table["reasons"][2] == "clouds, of course"
+    assert str(table["zenith"].unit) == "deg"
+    assert table.meta["source"] == 'Crab "nebula"'
+
+
+def test_the_same_request_gives_the_same_digest_and_any_change_another(layout: Layout) -> None:
+    first = build_bundle(make_request(), layout)
+    assert build_bundle(make_request(), layout).digest == first.digest
+    assert build_bundle(make_request(cuts={"gammaness": 0.8}), layout).digest != first.digest
+    assert build_bundle(make_request(rejected=()), layout).digest != first.digest
+    assert json.loads(first.written[CUTS]) == {"gammaness": 0.7}
+
+
+def test_extras_go_along_but_are_not_content(layout: Layout) -> None:
+    check = layout.absolute("lstops/check.json")
+    check.write_text("{}")
+    plain, more = (
+        build_bundle(make_request(), layout),
+        build_bundle(make_request(extras=("lstops/check.json",)), layout),
+    )
+    assert "check.json" in {c.name for c in more.copied}
+    assert more.digest == plain.digest
+
+
+def test_readme_and_citation_tell_a_stranger_what_it_is() -> None:
+    request = replace(make_request(), synthetic=True)
+    files = [PublishedFile("dl3_LST-1.Run02001.fits", "0" * 64, 1)]
+    text = readme(request, "v0003", "2024-01-16T10:00:00+00:00", files)
+    assert "SYNTHETIC" in text
+    assert 'Crab "nebula"' in text
+    assert "sha256sum -c" in text
+    cff = yaml.safe_load(citation(request, "v0003", "2024-01-16T10:00:00+00:00", "ab" * 32))
+    assert cff["cff-version"] == "1.2.0"
+    assert cff["version"] == "v0003"
+    assert cff["date-released"] == "2024-01-16"
+
+
+def test_a_product_without_manifest_is_refused(layout: Layout) -> None:
+    (layout.manifests / f"{CANDIDATES}/dl3_LST-1.Run02001.fits.json").unlink()
+    with pytest.raises(DataError, match=r"Run02001.fits has no manifest"):
+        build_bundle(make_request(), layout)
+
+
+def test_a_product_that_changed_is_refused(layout: Layout) -> None:
+    with layout.absolute(f"{CANDIDATES}/dl3_LST-1.Run02001.fits").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(DataError, match=r"Run02001.fits was changed after it was made"):
+        build_bundle(make_request(), layout)
+
+
+def test_a_product_made_from_something_remade_since_is_refused(layout: Layout) -> None:
+    store = layout.manifests / "DL2/dl2_LST-1.Run02001.h5.json"
+    manifest = json.loads(store.read_text())
+    manifest["outputs"][0]["state"]["sha256"] = "f" * 64
+    store.write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="was made again after DL3 of run 2001 had used it"):
+        build_bundle(make_request(), layout)
+
+
+def test_an_index_of_other_files_is_refused(layout: Layout) -> None:
+    with pytest.raises(ProductInvalid, match=r"the index names files that are not there: dl3_LST-1.Run02002.fits"):
+        build_bundle(make_request(runs=(2001,)), layout)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"folder": "DL3/../../outside"}, ConfigError, "base"),
+        ({"folder": "/etc/cron.d"}, ConfigError, "base"),
+        ({"products": ()}, DataError, "nothing to publish"),
+        ({"products": (f"{CANDIDATES}/dl3_LST-1.Run02009.fits",)}, ConfigError, "have no verdict"),
+        ({"products": ("../dl3_LST-1.Run02001.fits",) * 2}, ConfigError, "twice"),
+        ({"index": (f"{CANDIDATES}/hdu-index.fits.gz",)}, DataError, "lacks obs-index.fits.gz"),
+        ({"extras": ("DL1/nothing.png",)}, DataError, "nothing.png does not exist"),
+        ({"extras": (f"{CANDIDATES}/hdu-index.fits.gz",)}, ConfigError, "two files of the bundle are called hdu-index"),
+    ],
+)
+def test_bad_requests(layout: Layout, changes: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        build_bundle(make_request(**changes), layout)
+
+
+def test_a_rejected_run_is_never_published(layout: Layout) -> None:
+    request = make_request()
+    verdicts = tuple(replace(r, selected=False) if r.run_id == 2002 else r for r in request.runs)
+    with pytest.raises(ConfigError, match=r"\[2002\] were rejected"):
+        build_bundle(replace(request, runs=verdicts), layout)
+
+
+def test_a_destination_behind_a_link_out_of_the_base_is_refused(layout: Layout, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    layout.absolute("DL3").symlink_to(tmp_path / "outside")
+    with pytest.raises(ConfigError, match="leads outside"):
+        build_bundle(make_request(), layout)
+
+
+def test_a_damaged_index_is_named(layout: Layout) -> None:
+    write_index(layout.absolute(CANDIDATES), [2001, 2002])
+    with pytest.raises(DataError, match=r"hdu-index.fits.gz was changed after it was made"):
+        build_bundle(make_request(), layout)
+    for link in layout.manifests.rglob("*index*"):
+        link.unlink()
+    layout.absolute(f"{CANDIDATES}/hdu-index.fits.gz").write_bytes(b"not fits")
+    with pytest.raises(ProductInvalid, match="is no FITS index"):
+        build_bundle(make_request(), layout)

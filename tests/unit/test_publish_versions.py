@@ -1,0 +1,259 @@
+"""Publication and withdrawal on a real file system: whole versions or none, whoever dies and whenever."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lstops.errors import ConfigError, DataError, JobFailure, StorageError
+from lstops.publish.bundle import build_bundle
+from lstops.publish.model import CHECKSUMS, WITHDRAWN, Published, VersionState
+from lstops.publish.publisher import WithdrawnContentError, publish
+from lstops.publish.versions import current_version, list_versions, locked, problems, remove_tree
+from lstops.publish.withdraw import withdraw
+from lstops.site.layout import Layout
+
+from .published_site import CANDIDATES, FOLDER, make_request, make_site
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Iterator[Layout]:
+    yield make_site(tmp_path / "base")
+    if (tmp_path / "base" / "DL3").exists():
+        remove_tree(tmp_path / "base" / "DL3")  # read-only folders would outlive pytest's own tidying up
+
+
+def publish_runs(layout: Layout, **changes: object) -> Published:
+    return publish(build_bundle(make_request(**changes), layout), layout)
+
+
+def test_a_version_is_complete_read_only_and_current(layout: Layout) -> None:
+    done = publish_runs(layout)
+    version = layout.absolute(done.path)
+    assert (done.version, done.is_new, done.supersedes) == ("v0001", True, None)
+    assert version.stat().st_mode & 0o777 == 0o550
+    assert {p.stat().st_mode & 0o777 for p in version.iterdir()} == {0o440}
+    assert os.readlink(version.parent / "current") == "v0001"
+    assert problems(version) == ()
+    assert {p.name for p in version.iterdir()} == {f.name for f in done.files} | {CHECKSUMS, "bundle.json"}
+    assert [p.name for p in version.parent.iterdir() if p.name.startswith(".")] == [".lock"]
+
+
+def test_checksums_are_those_of_sha256sum_also_after_a_copy(layout: Layout, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(layout.absolute(publish_runs(layout).path), copy)
+    subprocess.run(["sha256sum", "--quiet", "--strict", "-c", CHECKSUMS], cwd=copy, check=True, timeout=60)
+    copy.chmod(0o750)
+
+
+def test_the_same_content_again_is_no_new_version(layout: Layout) -> None:
+    first, again = publish_runs(layout), publish_runs(layout)
+    assert (again.version, again.is_new, again.digest) == ("v0001", False, first.digest)
+    assert "already has this content" in again.note
+    assert again.files == first.files
+    assert [v.version for v in list_versions(FOLDER, layout)] == ["v0001"]
+
+
+def test_other_content_supersedes_and_keeps_the_old_version(layout: Layout) -> None:
+    first = publish_runs(layout)
+    old = {p.name: p.read_bytes() for p in layout.absolute(first.path).iterdir()}
+    second = publish_runs(layout, cuts={"gammaness": 0.8})
+    assert (second.version, second.supersedes) == ("v0002", "v0001")
+    assert {p.name: p.read_bytes() for p in layout.absolute(first.path).iterdir()} == old
+    assert [v.state for v in list_versions(FOLDER, layout)] == [VersionState.SUPERSEDED, VersionState.CURRENT]
+
+
+def test_a_damaged_current_version_is_superseded_not_believed(layout: Layout) -> None:
+    version = layout.absolute(publish_runs(layout).path)
+    victim = version / "runs.ecsv"
+    version.chmod(0o750)
+    victim.unlink()
+    victim.write_text("x")
+    second = publish_runs(layout)
+    assert second.version == "v0002"
+    assert "runs.ecsv was changed" in second.note
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from unit.published_site import make_request
+from lstops.publish.bundle import build_bundle
+from lstops.publish.publisher import publish
+from lstops.site.layout import Layout
+
+def die(message):
+    if message.startswith(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+layout = Layout(Path(sys.argv[2]))
+publish(build_bundle(make_request(), layout), layout, progress=die)
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "visible"),
+    [("staging", False), ("copied dl3_LST-1.Run02001", False), ("written", False), ("verified", False),
+     ("sealed", False), ("promoted", True), ("current", True)],
+)  # fmt: skip
+def test_killed_at_any_point(layout: Layout, point: str, visible: bool) -> None:
+    argv = [sys.executable, "-c", KILLED, str(TESTS), str(layout.base), point]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    folder = layout.absolute(FOLDER)
+    seen = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    assert [n for n in seen if n != "current"] == (["v0001"] if visible else [])
+    if visible:
+        assert problems(folder / "v0001") == ()
+    done = publish_runs(layout)
+    assert (done.version, done.is_new) == ("v0001", not visible)
+    assert current_version(folder) == "v0001"
+    assert problems(folder / "v0001") == ()
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", "current", "v0001"]
+
+
+def test_killed_while_superseding_leaves_the_old_version_current(layout: Layout) -> None:
+    publish_runs(layout, cuts={"gammaness": 0.1})
+    argv = [sys.executable, "-c", KILLED, str(TESTS), str(layout.base), "sealed"]
+    assert subprocess.run(argv, timeout=120, check=False).returncode == -signal.SIGKILL
+    assert current_version(layout.absolute(FOLDER)) == "v0001"
+    assert publish_runs(layout).version == "v0002"
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_nothing(layout: Layout) -> None:
+    bundle = build_bundle(make_request(), layout)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        with pytest.raises(StorageError, match="no space left"):
+            publish(bundle, layout)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [p.name for p in layout.absolute(FOLDER).iterdir()] == [".lock"]
+    assert publish(bundle, layout).version == "v0001"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tmpfs needs root")
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    base = tmp_path / "small"
+    base.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(base)], check=False, timeout=30)
+    if mounted.returncode:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    try:
+        layout = make_site(base)
+        filler = base / "filler"
+        free = os.statvfs(base).f_bavail * os.statvfs(base).f_frsize
+        filler.write_bytes(bytes(free - 40_000))
+        bundle = build_bundle(make_request(), layout)
+        with pytest.raises(StorageError, match="no space left"):
+            publish(bundle, layout)
+        assert [p.name for p in layout.absolute(FOLDER).iterdir()] == [".lock"]
+        filler.unlink()
+        assert publish(bundle, layout).version == "v0001"
+    finally:
+        subprocess.run(["umount", str(base)], check=True, timeout=30)
+
+
+def test_content_that_differs_from_its_manifest_is_not_published(layout: Layout) -> None:
+    bundle = build_bundle(make_request(), layout)
+    victim = layout.absolute(f"{CANDIDATES}/dl3_LST-1.Run02001.fits")
+    stat, content = victim.stat(), bytearray(victim.read_bytes())
+    content[-1] ^= 1  # a flipped bit: same size, same time
+    victim.write_bytes(content)
+    os.utime(victim, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(DataError, match="has not the content that its manifest records"):
+        publish(bundle, layout)
+    assert [p.name for p in layout.absolute(FOLDER).iterdir()] == [".lock"]
+
+
+def test_two_publishers_make_one_version(layout: Layout) -> None:
+    bundle = build_bundle(make_request(), layout)
+    results: list[Published] = []
+    threads = [threading.Thread(target=lambda: results.append(publish(bundle, layout))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert sorted(r.is_new for r in results) == [False, False, False, True]
+    assert {r.version for r in results} == {"v0001"}
+
+
+def test_a_busy_folder_is_reported_with_its_holder(layout: Layout) -> None:
+    bundle = build_bundle(make_request(), layout)
+    with locked(layout.absolute(FOLDER), 0), pytest.raises(JobFailure, match=f"pid {os.getpid()}"):
+        publish(bundle, layout, wait_s=0.2)
+
+
+def test_a_foreign_current_is_left_alone(layout: Layout) -> None:
+    (layout.absolute(FOLDER) / "current").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="not a symbolic link"):
+        publish_runs(layout)
+
+
+def test_withdrawal_moves_current_to_the_newest_valid_version(layout: Layout) -> None:
+    publish_runs(layout)
+    publish_runs(layout, cuts={"gammaness": 0.8})
+    notice = withdraw(FOLDER, "v0002", "Ana", "wrong: cuts of another production", layout)
+    assert notice.current == "v0001"
+    version = layout.absolute(FOLDER) / "v0002"
+    assert "wrong: cuts" in (version / WITHDRAWN).read_text()
+    assert version.stat().st_mode & 0o777 == 0o550
+    assert problems(version) == ()
+    second = list_versions(FOLDER, layout)[1]
+    assert second.state is VersionState.WITHDRAWN
+    assert second.withdrawal is not None
+    assert second.withdrawal.reason == "wrong: cuts of another production"
+    assert withdraw(FOLDER, "v0001", "Ana", "also wrong", layout).current is None
+    assert current_version(layout.absolute(FOLDER)) is None
+
+
+def test_withdrawn_content_is_not_published_again_and_its_number_not_reused(layout: Layout) -> None:
+    publish_runs(layout)
+    withdraw(FOLDER, "v0001", "Ana", "clouds", layout)
+    with pytest.raises(WithdrawnContentError, match="withdrawn by Ana: clouds"):
+        publish_runs(layout)
+    assert publish_runs(layout, cuts={"gammaness": 0.8}).version == "v0002"
+
+
+def test_withdrawing_twice_keeps_the_first_notice(layout: Layout) -> None:
+    publish_runs(layout)
+    withdraw(FOLDER, "v0001", "Ana", "clouds", layout)
+    assert withdraw(FOLDER, "v0001", "Ben", "other", layout).author == "Ana"
+
+
+@pytest.mark.parametrize(
+    ("version", "author", "reason", "message"),
+    [("v0009", "Ana", "x", "no version 'v0009'"), ("../..", "Ana", "x", "no version"), ("v0001", " ", "x", "author")],
+)
+def test_bad_withdrawals(layout: Layout, version: str, author: str, reason: str, message: str) -> None:
+    publish_runs(layout)
+    with pytest.raises(ConfigError, match=message):
+        withdraw(FOLDER, version, author, reason, layout)
+    assert current_version(layout.absolute(FOLDER)) == "v0001"
+
+
+def test_problems_names_every_damage(layout: Layout) -> None:
+    version = layout.absolute(publish_runs(layout).path)
+    version.chmod(0o750)
+    (version / "dl3_LST-1.Run02002.fits").unlink()
+    (version / "notes.txt").write_text("x")
+    (version / "cuts.json").chmod(0o640)
+    (version / "cuts.json").write_text("{}")
+    assert problems(version) == (
+        "dl3_LST-1.Run02002.fits is missing", "notes.txt does not belong to it", "cuts.json was changed",
+    )  # fmt: skip
+    assert json.loads((version / "bundle.json").read_text())["runs"] == [2001, 2002]
