@@ -116,6 +116,20 @@ def run_table(rows: Sequence[RunRow]) -> RunTable:
     return RunTable(**columns)
 
 
+def find_night(session: Session, night: Night) -> NightRow:
+    """The night's row.
+
+    Raises
+    ------
+    DataError
+        If it was never ingested.
+    """
+    row = session.get(NightRow, night.date)
+    if row is None:
+        raise DataError(f"the catalogue does not know the night {night.iso}.", "ingest it: start the DAG `nightly`.")
+    return row
+
+
 def find_run(session: Session, run_id: int) -> RunRow:
     """The run of that number.
 
@@ -167,11 +181,15 @@ def verdicts(session: Session, night: Night, profile: str) -> dict[int, VerdictR
 def save_quarantine(
     session: Session, night: Night | None, plan_id: str, stage: str, causes: Mapping[str, tuple[str, str]]
 ) -> None:
-    """Store the subjects that a plan could not process: subject -> (cause, remedy)."""
+    """Store the subjects that a stage of a plan could not process: subject -> (cause, remedy).
+
+    What the stage said before goes. The first stage that stopped a subject keeps it: what comes later only follows.
+    """
+    session.execute(delete(QuarantineRow).where(QuarantineRow.plan_id == plan_id, QuarantineRow.stage == stage))
     for subject, (cause, remedy) in causes.items():
         values = {"night": night.date if night else None, "stage": stage, "cause": cause, "remedy": remedy}
         statement = insert(QuarantineRow).values(plan_id=plan_id, subject=subject, **values)
-        session.execute(statement.on_conflict_do_update(index_elements=["plan_id", "subject"], set_=values))
+        session.execute(statement.on_conflict_do_nothing(index_elements=["plan_id", "subject"]))
 
 
 def quarantined(session: Session, plan_id: str) -> dict[str, QuarantineRow]:

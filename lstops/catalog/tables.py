@@ -31,7 +31,10 @@ class Base(DeclarativeBase):
 
 
 class NightRow(Base):
-    """A night whose datacheck was ingested; a corrected datacheck is a new version of the night."""
+    """A night whose datacheck was ingested; a corrected datacheck is a new version of the night.
+
+    The plans are those of its last reduction.
+    """
 
     __tablename__ = "night"
 
@@ -41,6 +44,8 @@ class NightRow(Base):
     version: Mapped[int] = mapped_column(default=1)
     n_runs: Mapped[int]
     problem: Mapped[str] = mapped_column(default="")
+    reduction_plan: Mapped[str | None]
+    collection_plan: Mapped[str | None]
     ingested_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

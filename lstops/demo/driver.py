@@ -36,7 +36,7 @@ def run(setting: Setting, seed: int = 1) -> None:
     os.environ.update(setting.environ())
     if setting.cluster == "slurm":
         progress.say("starting SLURM and sshd on the loopback")
-        progress.timed("SLURM lab", lambda: os.environ.update(_lab(setting).start().environ()))
+        progress.timed("SLURM lab", lambda: _start_lab(setting))
     services = Services(setting.home)
     started = _in_background(lambda: _start_services(services, progress))
     progress.timed("synthetic site", lambda: make_site(setting, seed, progress))
@@ -49,8 +49,26 @@ def run(setting: Setting, seed: int = 1) -> None:
     show_result(setting, night, services, progress)
 
 
-def _lab(setting: Setting) -> SlurmLab:
-    return SlurmLab(setting.home / "slurm-lab")
+def _lab(setting: Setting) -> SlurmLab | None:
+    """The laboratory of this demo, if one was started."""
+    try:
+        return SlurmLab(Path((setting.home / "slurm-lab.path").read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def _start_lab(setting: Setting) -> None:
+    # SLURM's own users must be able to pass the folders above the laboratory: it cannot lie below a private home.
+    lab = _lab(setting) or SlurmLab.temporary()
+    (setting.home / "slurm-lab.path").write_text(str(lab.base))
+    access = lab.start(nodes=1, cpus=2, memory_mb=8000)
+    os.environ.update(
+        LSTOPS_SSH_HOST=access.host,
+        LSTOPS_SSH_PORT=str(access.port),
+        LSTOPS_SSH_USER=access.user,
+        LSTOPS_SSH_KEY_FILE=str(access.key),
+        LSTOPS_SSH_KNOWN_HOSTS=str(access.known_hosts),
+    )
 
 
 def _start_services(services: Services, progress: Progress) -> None:
@@ -114,7 +132,8 @@ def _offline(setting: Setting) -> dict[str, str]:
 
     scratch = setting.home / "scratch"
     scratch.mkdir(exist_ok=True)
-    return science_environ(scratch)
+    path = os.pathsep.join([str(setting.science_python.parent), os.environ.get("PATH", os.defpath)])
+    return {**science_environ(scratch), "PATH": path}
 
 
 def _run_dag(client: AirflowClient, dag_id: str, night: Night, setting: Setting, progress: Progress) -> None:
@@ -164,5 +183,6 @@ def stop(homes: list[Path]) -> None:
         progress = Progress()
         progress.say(f"stopping what runs below {home}")
         Services(home).stop()
-        if (home / "slurm-lab").is_dir():
-            SlurmLab(home / "slurm-lab").stop()
+        if lab := _lab(Setting(home, "slurm")):
+            lab.stop(purge=True)
+            (home / "slurm-lab.path").unlink()

@@ -155,6 +155,18 @@ class Layout:
         """Night-wise datacheck."""
         return f"DL1/datacheck_files/night_wise/{version}/{night}/DL1_datacheck_{night}.h5"
 
+    def tailcuts(self, run: int) -> tuple[str, str]:
+        """Configuration and log of the tailcut finder as lstosa leaves them (flat, unversioned)."""
+        return self._tailcuts("auxiliary/TailCuts", run)
+
+    def own_tailcuts(self, night: Night, run: int) -> tuple[str, str]:
+        """The same, made by lstops where lstosa has not."""
+        return self._tailcuts(f"{self.work}/tailcuts/{night}", run)
+
+    @staticmethod
+    def _tailcuts(folder: str, run: int) -> tuple[str, str]:
+        return f"{folder}/dl1ab_Run{run:05d}.json", f"{folder}/log_find_tailcuts_Run{run:05d}.log"
+
     # -- data -----------------------------------------------------------------------------------------------------
     def dl1_dir(self, night: Night, version: str, tailcut: str) -> str:
         """Folder of a night's DL1."""

@@ -23,6 +23,8 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("n_runs", sa.Integer(), nullable=False),
         sa.Column("problem", sa.String(), nullable=False),
+        sa.Column("reduction_plan", sa.String(), nullable=True),
+        sa.Column("collection_plan", sa.String(), nullable=True),
         sa.Column("ingested_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("night", name=op.f("pk_night")),
     )

@@ -1,0 +1,124 @@
+"""Every night: judge the runs, reduce the good ones to DL3, verify, publish, report."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from airflow.sdk import Param, dag, task
+
+from lstops.airflow.context import night_of, site_of_environment
+from lstops.airflow.operator import PlanStageOperator
+
+DOC = """
+### One night from DL1 to published DL3
+
+Starts every morning for the night before, or by hand with another `night` (the date before midnight, YYYYMMDD).
+
+1. **wait_closed** until lstosa has set its flag `NightFinished.txt`; a night without observations is skipped.
+2. **ingest** the datacheck, **judge** every run with the site's profile, measure the **nsb** of the good ones where
+   lstosa has not, and **match** the models that fit their sky.
+3. **dl2**, **dl3**: one array of jobs each. A run that fails is quarantined, the others go on.
+4. **index**: the index of the DL3 files, and a look at the source with gammapy.
+5. **publish** a new version of the night's bundle (or none, if nothing changed), and write the **report**.
+
+Started again, it computes only what is not up to date.
+"""
+
+
+@dag(
+    dag_id="nightly",
+    # after the end of the longest astronomical night on La Palma (about 07:00 UTC), and after the telescope's shutdown
+    schedule="30 9 * * *",
+    start_date=datetime(2024, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    max_active_runs=2,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    params={
+        "night": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^\d{8}$",
+            title="Night",
+            description="The date before midnight as YYYYMMDD; empty: the night before the scheduled morning.",
+        ),
+        "profile": Param(
+            None,
+            type=["null", "string"],
+            title="Selection profile",
+            description="Name of a file in config/profiles; empty: the site's profile.",
+        ),
+    },
+    tags=["lstops", "data"],
+    doc_md=DOC,
+)
+def nightly() -> None:
+    """Wire the tasks."""
+
+    @task.sensor(poke_interval=300, timeout=timedelta(hours=12).total_seconds(), mode="reschedule")
+    def wait_closed(**context: Any) -> bool:
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from lstops.operations.nightly import NightState, night_state
+
+        state = night_state(site_of_environment(), night_of(context))
+        if state is NightState.EMPTY:
+            raise AirflowSkipException(f"nothing was observed in the night {night_of(context).iso}")
+        return state is NightState.CLOSED
+
+    @task
+    def ingest(**context: Any) -> str:
+        from lstops.operations.nightly import ingest as work
+
+        return work(site_of_environment(), night_of(context)).text()
+
+    @task
+    def judge(**context: Any) -> str:
+        from lstops.operations.nightly import judge as work
+
+        return work(site_of_environment(), night_of(context), context["params"]["profile"]).text()
+
+    @task
+    def measure(**context: Any) -> str:
+        from lstops.operations.nightly import plan_nsb_measurement
+
+        return plan_nsb_measurement(site_of_environment(), night_of(context), context["params"]["profile"])
+
+    @task
+    def match(**context: Any) -> str:
+        from lstops.operations.reduction import plan_reduction
+
+        return plan_reduction(site_of_environment(), night_of(context), context["params"]["profile"])
+
+    @task
+    def collect(plan_id: str, results: list[dict[str, Any]], **context: Any) -> str:
+        from lstops.operations.reduction import plan_collection
+
+        return plan_collection(site_of_environment(), night_of(context), plan_id, results)
+
+    @task
+    def publish(reduction: str, collection: str, results: list[dict[str, Any]], **context: Any) -> list[str]:
+        from lstops.operations.reduction import publish as work
+
+        return work(site_of_environment(), night_of(context), reduction, collection, results)
+
+    @task
+    def report(**context: Any) -> str:
+        from lstops.operations.report import write_report
+
+        return str(write_report(site_of_environment(), night_of(context)))
+
+    measurement = measure()
+    nsb = PlanStageOperator(task_id="nsb", plan_id=measurement, stage="nsb")
+    reduction = match()
+    dl2 = PlanStageOperator(task_id="dl2", plan_id=reduction, stage="dl2")
+    dl3 = PlanStageOperator(task_id="dl3", plan_id=reduction, stage="dl3")
+    collection = collect(reduction, [dl2.output, dl3.output])
+    index = PlanStageOperator(task_id="index", plan_id=collection, stage="index")
+    check = PlanStageOperator(task_id="check", plan_id=collection, stage="check")
+    published = publish(reduction, collection, [index.output, check.output])
+    wait_closed() >> ingest() >> judge() >> measurement >> nsb >> reduction >> dl2 >> dl3
+    index >> check >> published >> report()
+
+
+nightly()

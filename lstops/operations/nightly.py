@@ -1,0 +1,182 @@
+"""The tasks of a night up to the plan of its reduction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from lstops.catalog.database import catalog_session
+from lstops.catalog.nights import Ingested, ingest_night, night_runs, record_problem, run_table, save_verdicts
+from lstops.catalog.tables import RunRow
+from lstops.errors import DataError
+from lstops.night import Night, Run, is_night_closed, read_runs
+from lstops.nsb.finder import RunNsb, read_tailcut_finder
+from lstops.nsb.plan import RunSubruns, plan_nsb
+from lstops.quality.datacheck import read_datacheck
+from lstops.quality.judge import Verdict, judge_runs
+from lstops.quality.profiles import Profile, load_profile
+from lstops.quality.quantities import run_quantities
+from lstops.quality.request import SelectionRequest
+from lstops.site.layout import Layout, parse_run_file
+from lstops.site.model import Site
+from lstops.step.manifest import sha256_file
+from lstops.step.plans import save_plan
+
+
+class NightState(str, Enum):
+    """Whether a night can be worked on."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    EMPTY = "empty"
+
+
+def layout_of(site: Site) -> Layout:
+    """Paths of a site."""
+    return Layout(site.base, site.work)
+
+
+def night_state(site: Site, night: Night) -> NightState:
+    """Whether lstosa has closed the night, and whether anything was observed."""
+    layout = layout_of(site)
+    if not is_night_closed(layout.absolute(layout.night_finished(night, site.nightly.pipeline_version))):
+        return NightState.OPEN
+    return NightState.CLOSED if any(run.is_sky for run in runs_of(site, night)) else NightState.EMPTY
+
+
+def runs_of(site: Site, night: Night) -> tuple[Run, ...]:
+    """The night's runs with their sources; none if there is no run summary (nothing was observed)."""
+    layout = layout_of(site)
+    summary = layout.absolute(layout.run_summary(night))
+    if not summary.exists():
+        return ()
+    catalog = layout.absolute(layout.run_catalog(night))
+    return read_runs(summary, catalog if catalog.exists() else None, night)
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What `ingest` did."""
+
+    ingested: Ingested
+
+    def text(self) -> str:
+        """For the log and the web page."""
+        done = self.ingested
+        what = f"version {done.version} stored" if done.is_new else "already known, unchanged"
+        return f"night {done.night.iso}: {done.n_runs} runs, {what}"
+
+
+def ingest(site: Site, night: Night) -> IngestResult:
+    """Read the night's datacheck and store its runs and their quantities.
+
+    Raises
+    ------
+    DataError
+        If the datacheck is missing or damaged; the night is then listed as a problem.
+    """
+    layout = layout_of(site)
+    relative = layout.datacheck(night, site.nightly.pipeline_version)
+    path = layout.absolute(relative)
+    try:
+        table = run_quantities(read_datacheck(path))
+    except DataError as error:
+        with catalog_session() as session:
+            record_problem(session, night, relative, str(error))
+        raise
+    with catalog_session() as session:
+        return IngestResult(ingest_night(session, night, relative, sha256_file(path), runs_of(site, night), table))
+
+
+@dataclass(frozen=True)
+class JudgeResult:
+    """What `judge` found."""
+
+    profile: str
+    selected: tuple[int, ...]
+    rejected: tuple[int, ...]
+
+    def text(self) -> str:
+        """For the log and the web page."""
+        chosen = ", ".join(map(str, self.selected)) or "none"
+        return f"profile {self.profile}: {len(self.selected)} runs selected ({chosen}), {len(self.rejected)} rejected"
+
+
+def judge(site: Site, night: Night, profile: str | None = None) -> JudgeResult:
+    """Judge the night's runs and store the verdicts.
+
+    Runs are judged source by source, because the cut on the pointing is about the run's own source.
+    """
+    chosen = load_profile(profile or site.nightly.profile)
+    with catalog_session() as session:
+        rows = night_runs(session, night)
+        verdicts = judge_rows(rows, chosen)
+        save_verdicts(session, night, profile_digest(chosen), verdicts)
+    selected = tuple(v.run_number for v in verdicts if v.selected)
+    return JudgeResult(chosen.name, selected, tuple(v.run_number for v in verdicts if not v.selected))
+
+
+def profile_digest(profile: Profile) -> str:
+    """Identity of a profile's content."""
+    return hashlib.sha256(profile.model_dump_json().encode()).hexdigest()
+
+
+def judge_rows(rows: Sequence[RunRow], profile: Profile) -> tuple[Verdict, ...]:
+    """Verdicts on stored runs, in their order."""
+    groups: dict[tuple[float | None, float | None], list[RunRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.source_ra_deg, row.source_dec_deg].append(row)
+    verdicts: list[Verdict] = []
+    for (ra_deg, dec_deg), members in groups.items():
+        request = SelectionRequest(source_ra_deg=ra_deg, source_dec_deg=dec_deg)
+        verdicts += judge_runs(run_table(members), profile, request)
+    return tuple(sorted(verdicts, key=lambda v: v.run_number))
+
+
+def selected_runs(site: Site, night: Night, profile: str | None = None) -> tuple[Run, ...]:
+    """The runs that the profile selects, judged anew from the catalogue."""
+    chosen = load_profile(profile or site.nightly.profile)
+    with catalog_session() as session:
+        wanted = {v.run_number for v in judge_rows(night_runs(session, night), chosen) if v.selected}
+    return tuple(run for run in runs_of(site, night) if run.number in wanted)
+
+
+def subruns_of(site: Site, night: Night, run: int) -> RunSubruns:
+    """The subrun-wise DL1 files of a run, in order."""
+    layout = layout_of(site)
+    folder = layout.absolute(layout.dl1_dir(night, site.nightly.pipeline_version, site.nightly.tailcut))
+    files = sorted(folder.glob(f"dl1_LST-1.Run{run:05d}.*.h5"))
+    return RunSubruns(run, tuple(layout.relative(f) for f in files if parse_run_file(f.name).subrun is not None))
+
+
+def plan_nsb_measurement(site: Site, night: Night, profile: str | None = None) -> str:
+    """Plan the tailcut finder for selected runs that lstosa has not measured; returns the plan's id."""
+    layout = layout_of(site)
+    missing = [
+        subruns_of(site, night, run.number)
+        for run in selected_runs(site, night, profile)
+        if not all(layout.absolute(path).exists() for path in layout.tailcuts(run.number))
+    ]
+    plan = plan_nsb(site, night, [m for m in missing if m.paths], site.nightly.lstchain_version)
+    save_plan(plan, site)
+    return plan.plan_id
+
+
+def read_nsb(site: Site, night: Night, runs: Iterable[int]) -> tuple[dict[int, RunNsb], dict[int, DataError]]:
+    """The NSB of runs: lstosa's measurement, else lstops' own; and why there is none."""
+    layout = layout_of(site)
+    found: dict[int, RunNsb] = {}
+    missing: dict[int, DataError] = {}
+    for run in runs:
+        official = tuple(map(layout.absolute, layout.tailcuts(run)))
+        own = tuple(map(layout.absolute, layout.own_tailcuts(night, run)))
+        config, log = official if all(map(Path.exists, official)) else own
+        try:
+            found[run] = read_tailcut_finder(run, config, log)
+        except DataError as error:
+            missing[run] = error
+    return found, missing

@@ -1,0 +1,69 @@
+"""Plan of what is made from the whole runs of a night: an index and a check of each source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lstops.night import Night
+from lstops.reduction.plan import IndexRequest, plan_index
+from lstops.site.model import Site
+from lstops.step.model import ArtifactKind, Input, Output, Plan, Stage, Step
+
+INDEX, CHECK = "index", "check"
+
+
+def plan_collection(
+    site: Site, night: Night, dl3: Mapping[str, Sequence[str]], truth: str | None, lstchain_version: str
+) -> Plan:
+    """Plan index and source check.
+
+    Parameters
+    ----------
+    dl3 : mapping
+        DL3 files by source, those of a source in one folder; relative to the site's base.
+    truth : str or None
+        Truth file of a synthetic site, to compare with.
+    """
+    indices = [
+        plan_index(IndexRequest(night, lstchain_version, source, tuple(paths)), site).steps()[0]
+        for source, paths in sorted(dl3.items())
+    ]
+    checks = [
+        _check(site, source, index, truth, lstchain_version) for source, index in zip(sorted(dl3), indices, strict=True)
+    ]
+    return Plan(
+        kind="collection",
+        title=f"night {night}: index and check of {len(indices)} source(s)",
+        site=site.name,
+        lstchain_version=lstchain_version,
+        stages=(
+            Stage(name=INDEX, steps=tuple(indices), quarantine=True),
+            Stage(name=CHECK, steps=tuple(checks), quarantine=True),
+        ),
+        context={"night": str(night), "sources": sorted(dl3)},
+    )
+
+
+def _check(site: Site, source: str, index: Step, truth: str | None, lstchain_version: str) -> Step:
+    folder = index.primary.path.rpartition("/")[0]
+    command = ["python", "-m", "lstops.science.source_check", "--dl3", "{indir:dl3}", f"--source-name={source}"]
+    inputs = [i.model_copy(update={"group": "dl3"}) for i in index.inputs]
+    inputs += [Input(name=o.name, group="dl3", kind=o.kind, path=o.path) for o in index.outputs]
+    if truth:
+        inputs.append(Input(name="truth", kind=ArtifactKind.FILE, path=truth))
+        command += ["--truth", "{in:truth}"]
+    command += ["--out", "{out:check}", "--plots", "{outdir:check}"]
+    return Step(
+        kind="source-check",
+        label=f"check of {source}",
+        subject=f"source {source}",
+        commands=(tuple(command),),
+        inputs=tuple(inputs),
+        outputs=(
+            Output(name="check", kind=ArtifactKind.FILE, path=f"{folder}/check/check.json"),
+            Output(name="theta2", kind=ArtifactKind.FILE, path=f"{folder}/check/theta2.png"),
+            Output(name="spectrum", kind=ArtifactKind.FILE, path=f"{folder}/check/spectrum.png"),
+        ),
+        resources=site.resources_for("source-check"),
+        environment=lstchain_version,
+    )
