@@ -47,29 +47,36 @@ class _Loader(_BaseLoader):  # type: ignore[misc]
         return int(text, 0) if text.lstrip("+-")[:2] in ("0x", "0o") else int(text)
 
 
-for _tag, _pattern, _first in (
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("null", r"^(?:~|null|Null|NULL|)$", "~nN\0"),
-    ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789"),
-    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$", "-+0123456789."),
-    ("merge", r"^<<$", "<"),
-):
-    firsts = [*_first.replace("\0", ""), *([""] if "\0" in _first else [])]
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), firsts)
+# tag, pattern, characters that such a scalar can begin with ("" for the empty one)
+_SCALARS: tuple[tuple[str, re.Pattern[str], list[str]], ...] = (
+    ("bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
+    ("null", re.compile(r"^(?:~|null|Null|NULL|)$"), [*"~nN", ""]),
+    ("int", re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"), list("-+0123456789")),
+    (
+        "float",
+        re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
+        list("-+0123456789."),
+    ),
+    ("merge", re.compile(r"^<<$"), ["<"]),
+)
+for _tag, _pattern, _first in _SCALARS:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
+
+# ruamel takes these for whole numbers too
+_NUMBER_FOR_RUAMEL = re.compile(r"^[-+]?(?:0[ob])?[0-9_]+$")
 
 
 class _Dumper(_BaseDumper):  # type: ignore[misc]
-    """Quotes what either version of YAML would not read back as text."""
+    """Quotes what any reader would not read back as text; PyYAML itself quotes by YAML 1.1 only."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def _text(dumper: Any, value: str) -> Any:
-    # PyYAML quotes by YAML 1.1; whole numbers with leading zeros or underscores are numbers only for lstmcpipe's ruamel
-    style = "'" if re.match(r"^[-+]?0?[ob]?[0-9_]+$", value) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+    quote = _NUMBER_FOR_RUAMEL.match(value) or any(pattern.match(value) for _, pattern, _ in _SCALARS)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'" if quote else None)
 
 
 _Dumper.add_representer(str, _text)
@@ -155,6 +162,7 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
         for key in item["loc"]:
             place += f"[{key}]" if isinstance(key, int) else f".{key}" if place else str(key)
         last = str(item["loc"][-1]) if item["loc"] else ""
+        place = place or "file"
         if item["type"] == "extra_forbidden":
             problems.append(unknown_key(place, last, keys_of(at) if at else ()))
         elif item["type"] == "missing":

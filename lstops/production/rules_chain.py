@@ -157,14 +157,14 @@ def hyperparameters(context: LintContext) -> Iterator[Finding]:
     wrong: dict[str, tuple[str, str]] = {}
     undecided: dict[str, tuple[str, str]] = {}
     for key in sorted({*own, *(key for settings in others.values() for key in settings)}):
-        votes = Counter(json.dumps(settings.get(key), sort_keys=True) for settings in others.values())
         mine = json.dumps(own.get(key), sort_keys=True)
-        common, n_common = votes.most_common(1)[0]
-        if mine == common or (votes[mine] + 1 > n_common):
-            if mine != common:
-                undecided[key] = (mine, common)
-            continue
-        (undecided if votes[mine] + 1 == n_common else wrong)[key] = (mine, common)
+        votes = Counter([mine, *(json.dumps(settings.get(key), sort_keys=True) for settings in others.values())])
+        # the most frequent other value, to compare this one's number of votes with
+        theirs = max((value for value in votes if value != mine), key=votes.__getitem__, default=mine)
+        if theirs != mine and votes[mine] < votes[theirs]:
+            wrong[key] = (mine, theirs)
+        elif theirs != mine and votes[mine] == votes[theirs]:
+            undecided[key] = (mine, theirs)
     for settings, severity in ((wrong, Severity.ERROR), (undecided, Severity.WARNING)):
         if settings:
             shown = "; ".join(
