@@ -2,19 +2,71 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 import lstops
-from lstops.errors import LstOpsError
+from lstops.errors import ConfigError, LstOpsError
+
+#: command -> module and attribute of its typer application, loaded when it is used: `step run` on a compute node must
+#: neither wait for nor need what the others import
+_LAZY = {
+    "runs": "lstops.catalog.cli:runs_app",
+    "why": "lstops.catalog.cli:why_app",
+    "products": "lstops.catalog.cli:products_app",
+    "night": "lstops.catalog.cli:night_app",
+    "catalog": "lstops.catalog.cli:catalog_app",
+    "quality": "lstops.quality.cli:app",
+    "production": "lstops.production.cli:app",
+    "jobs": "lstops.cluster.cli:app",
+    "services": "lstops.embedded.cli:app",
+    "simulate": "lstops.simulate.cli:app",
+}
+
+
+class _LazyGroup(TyperGroup):
+    """The command line's top level."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *_LAZY]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _LAZY:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = _LAZY[cmd_name].partition(":")
+        try:
+            command = get_command(getattr(importlib.import_module(module), attribute))
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("lstops"):
+                raise
+            return self._absent(cmd_name, error)
+        command.name = cmd_name
+        return command
+
+    @staticmethod
+    def _absent(name: str, error: ModuleNotFoundError) -> Any:
+        absent = typer.Typer()
+
+        @absent.command(name, help=f"(needs {error.name}: run it on the Airflow host)")
+        def command() -> None:
+            raise ConfigError(
+                f"`lstops {name}` needs {error.name}, which this environment lacks.", "use the Airflow host."
+            )
+
+        return get_command(absent)
+
 
 app = typer.Typer(
     name="lstops",
+    cls=_LazyGroup,
     help="From a night of the LST-1 telescope to published, traceable DL3 data.",
     no_args_is_help=True,
     rich_markup_mode="rich",

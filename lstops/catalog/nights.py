@@ -192,6 +192,9 @@ def save_quarantine(
         session.execute(statement.on_conflict_do_nothing(index_elements=["plan_id", "subject"]))
 
 
-def quarantined(session: Session, plan_id: str) -> dict[str, QuarantineRow]:
-    """What a plan could not process, by subject."""
-    return {row.subject: row for row in session.scalars(select(QuarantineRow).where(QuarantineRow.plan_id == plan_id))}
+def quarantine_of(session: Session, night: Night, run_id: int | None = None) -> list[QuarantineRow]:
+    """What the plans of the night's last reduction could not process; of one run if given."""
+    row = find_night(session, night)
+    plans = [plan for plan in (row.reduction_plan, row.collection_plan) if plan]
+    query = select(QuarantineRow).where(QuarantineRow.plan_id.in_(plans)).order_by(QuarantineRow.subject)
+    return list(session.scalars(query.where(QuarantineRow.subject == f"run {run_id}") if run_id else query))
