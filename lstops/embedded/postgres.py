@@ -107,12 +107,13 @@ class EmbeddedPostgres:
         passwords = self.secrets.ensure(
             {_password_key(role): new_password for role in (SUPERUSER, *DATABASES)},
         )
+        if not self._postmaster():
+            self._settle_lock()
         if self._postmaster():
             self._ensure_databases(passwords)
             return False
         run_as = run_as_for(self.home, binaries())
         self._init_data(run_as, passwords[_password_key(SUPERUSER)])
-        self._drop_stale_lock()
         port = self.ports.claim("postgres")
         daemon = self._daemon(run_as, port)
         daemon.start()
@@ -222,8 +223,11 @@ class EmbeddedPostgres:
         # a crash before this line leaves no folder that looks like a database and is none
         staged.rename(data)
 
-    def _drop_stale_lock(self) -> None:
-        """Remove a postmaster.pid whose pid now is another program's; PostgreSQL itself handles a free pid."""
+    def _settle_lock(self) -> None:
+        """Take up a server whose pid file was lost, and remove a postmaster.pid that means another program.
+
+        PostgreSQL itself handles a lock whose pid is free.
+        """
         lock = self.paths.data / "postmaster.pid"
         try:
             pid = int(lock.read_text().split("\n", 1)[0])
@@ -236,7 +240,6 @@ class EmbeddedPostgres:
         if not (argv and "postgres" in Path(argv[0]).name and str(self.paths.data) in argv):
             lock.unlink()
         else:
-            # our own server, whose pid file was lost: take it up again
             PidRecord(pid, psutil.Process(pid).create_time()).write(self._daemon(RunAs(), 0).pid_path)
 
     def _wait_ready(self, daemon: Daemon) -> None:

@@ -18,6 +18,9 @@ from lstops.embedded.errors import ServiceError, log_tail
 #: psutil gives the start of a process with the resolution of the kernel's clock tick (10 ms)
 CLOCK_TICK_S = 0.02
 
+#: daemons outlive whoever started them; Popen would warn of each when it is collected
+_started: list[subprocess.Popen[bytes]] = []
+
 
 @dataclass(frozen=True)
 class PidRecord:
@@ -109,6 +112,7 @@ class Daemon:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        _started.append(child)
         try:
             PidRecord(child.pid, psutil.Process(child.pid).create_time()).write(self.pid_path)
         except psutil.NoSuchProcess as error:
