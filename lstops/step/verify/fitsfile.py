@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import warnings
 import zlib
 from pathlib import Path
@@ -32,14 +33,15 @@ def read(path: Path) -> fits.HDUList:
         # astropy only warns of a file that ends too early
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            hdus = fits.HDUList.fromstring(raw)
+            hdus = fits.open(io.BytesIO(raw), memmap=False, lazy_load_hdus=False)
+            places = [hdu.fileinfo() for hdu in hdus]
             for hdu in hdus:
                 # loads the data: a table cut short raises here
                 _ = hdu.data
     except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, IndexError) as error:
         raise DataError(f"{path} cannot be read as FITS ({error}): it is truncated or damaged.", MAKE_AGAIN) from error
     cut = [str(w.message) for w in caught if "truncated" in str(w.message).lower()]
-    expected = sum(hdu.filebytes() for hdu in hdus)
+    expected = max((place["datLoc"] + place["datSpan"] for place in places), default=0)
     if cut or expected != len(raw):
         raise DataError(f"{path} is truncated or damaged: {len(raw)} bytes, {expected} announced.", MAKE_AGAIN)
     if not hdus or not raw.startswith(b"SIMPLE"):

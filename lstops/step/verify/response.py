@@ -165,7 +165,7 @@ def _cuts(
 
 def _empty_bins(area: fits.BinTableHDU, useful_tev: tuple[float, float] | None, response: Response) -> None:
     names = area.columns.names
-    if not {"ENERG_LO", "ENERG_HI", "EFFAREA"} <= set(names):
+    if not {"ENERG_LO", "ENERG_HI", "EFFAREA"} <= set(names) or not len(area.data):
         return
     low, high = np.ravel(area.data["ENERG_LO"]), np.ravel(area.data["ENERG_HI"])
     values = np.asarray(area.data["EFFAREA"], dtype=float)[0]
