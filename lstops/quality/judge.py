@@ -62,7 +62,8 @@ class Verdict:
     Parameters
     ----------
     run_number : int
-    night : Night
+    night : Night or None
+        None if the table does not tell.
     profile : str
     selected : bool
     results : tuple of CutResult
@@ -70,7 +71,7 @@ class Verdict:
     """
 
     run_number: int
-    night: Night
+    night: Night | None
     profile: str
     selected: bool
     results: tuple[CutResult, ...]
@@ -154,9 +155,10 @@ class Judgement:
 
     def verdict(self, row: int) -> Verdict:
         """Return the verdict on the run in a row of the table."""
+        night = int(self.table.night[row])
         return Verdict(
             int(self.table.run_number[row]),
-            Night.parse(f"{int(self.table.night[row]):08d}"),
+            Night.parse(f"{night:08d}") if night else None,
             self.profile.name,
             all(mask[row] for mask in self.masks.values()),
             tuple(check.result(row) for check in self.checks if check.applies[row]),
@@ -257,6 +259,7 @@ def _limit_check(cut: str, limit: Limit, bound: float, table: RunTable) -> Check
         applies &= table.night >= int(limit.since)
     if limit.until is not None:
         applies &= table.night <= int(limit.until)
+    applies |= table.night == 0  # an unknown night must not let a run escape a cut
     return Check(cut, limit.quantity, values, limit.relation, bound, limit.unit, limit.failure, passed, applies)
 
 

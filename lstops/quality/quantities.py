@@ -7,7 +7,8 @@ after them mend its slips; a profile chooses between the two by naming the colum
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,18 @@ class RunTable(ColumnTable):
     mean_valid_intensity_threshold_pe: FloatArray = field(metadata=of("", "p.e."))
     mean_flatfield_charge_pe: FloatArray = field(metadata=of("", "p.e."))
     start_s: FloatArray = field(metadata=of("", "s"))
+    #: rate of images between 80 and 120 p.e., at the zenith; not in data check files, see `lstops.quality.spectra`
+    rate_80_120_hz: FloatArray = field(metadata=of("", "Hz"))
+
+    @classmethod
+    def partial(cls, run_number: IntArray, **columns: FloatArray | IntArray) -> RunTable:
+        """Return a table of which only some columns are known; the others are NaN, or 0 where they are counts."""
+        n = len(run_number)
+        unknown: dict[str, Any] = {
+            item.name: np.zeros(n, dtype=np.int64) if item.type == "IntArray" else np.full(n, np.nan)
+            for item in fields(cls)
+        }
+        return cls(**(unknown | {"run_number": run_number} | columns))
 
     @property
     def zenith_deg(self) -> FloatArray:
@@ -149,6 +162,7 @@ def run_table(subruns: SubrunTable, runs: RunSummaryTable, flatfield: FlatfieldT
         mean_valid_intensity_threshold_pe=groups.mean(subruns.intensity_at_half_peak_rate_pe, valid_threshold),
         mean_flatfield_charge_pe=_flatfield_charge(groups.keys, flatfield),
         start_s=subruns.time_s[groups.first],
+        rate_80_120_hz=np.full(len(groups.keys), np.nan),
     )
 
 
