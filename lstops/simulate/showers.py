@@ -43,7 +43,7 @@ class LightLaw:
 
 LIGHT = {
     Particle.GAMMA: LightLaw(1.2e4, 1.08, 0.12),
-    Particle.PROTON: LightLaw(2650.0, 1.0, 0.466),
+    Particle.PROTON: LightLaw(2720.0, 1.0, 0.466),
 }
 
 
@@ -99,9 +99,7 @@ def light_yield_pe(rng: np.random.Generator, showers: Showers, zenith_rad: float
     return np.asarray(mean * pool * spread)
 
 
-def image_showers(
-    rng: np.random.Generator, showers: Showers, light_pe: FloatArray, zenith_rad: float
-) -> Images:
+def image_showers(rng: np.random.Generator, showers: Showers, light_pe: FloatArray, zenith_rad: float) -> Images:
     """Make the images of showers with given light and apply the trigger.
 
     Parameters
@@ -169,7 +167,9 @@ def _ellipse(
 ) -> tuple[Array32, Array32]:
     """Expected p.e. (n, n_pixels) of skewed Gaussian ellipses, and the coordinate along the axis (m)."""
     camera = lst1_camera()
-    x, y, length, width, light, psi = (values.astype(np.float32)[:, None] for values in (x, y, length, width, light, psi))
+    x, y, length, width, light, psi = (
+        values.astype(np.float32)[:, None] for values in (x, y, length, width, light, psi)
+    )
     dx, dy = camera.x_m[None] - x, camera.y_m[None] - y
     cos, sin = np.cos(psi), np.sin(psi)
     along = dx * cos + dy * sin
