@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
+from lstops.errors import ConfigError
 from lstops.production.documents import InvalidProductionError, problems_of, read_yaml, write_atomically, yaml_text
 from lstops.production.lstchain_config import LstchainConfig, read_lstchain_config
 from lstops.production.old_dialect import OldProduction, convert, is_old_dialect, read_old
@@ -349,9 +350,12 @@ def write_config(config: ProductionConfig, path: Path, chain_path: Path | None =
     ConfigError
         If a file exists already or cannot be written.
     """
-    comment = (
-        f"{config.pipe.prod_id}\nlstmcpipe -c {path.name} -conf_lst {chain_path.name if chain_path else 'CONFIG.json'}"
-    )
+    for target in (path, chain_path):
+        # both or neither: look at the second target before the first is written
+        if target and target.exists() and not overwrite:
+            raise ConfigError(f"{target} exists already.", "choose another name; published files stay.")
+    chain_name = chain_path.name if chain_path else "CONFIG.json"
+    comment = f"{config.pipe.prod_id}\nlstmcpipe -c {path.name} -conf_lst {chain_name}"
     write_atomically(path, yaml_text(config.pipe.to_document(), comment), overwrite)
     if chain_path and config.chain:
         write_atomically(chain_path, config.chain.to_text(), overwrite)

@@ -375,3 +375,7 @@ def test_convert(folder: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in target.iterdir()) == ["lstchain_config.json", "new.yml"]
     assert yaml.safe_load((target / "new.yml").read_text()) == production()
     assert runner.invoke(app, ["convert", str(path), str(target / "new.yml")]).exit_code != 0
+    # both files or neither
+    (target / "new.yml").unlink()
+    assert runner.invoke(app, ["convert", str(path), str(target / "new.yml")]).exit_code != 0
+    assert [p.name for p in target.iterdir()] == ["lstchain_config.json"]
