@@ -1,0 +1,140 @@
+"""Result of a source check, as the step writes it and the reports read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from lstops.errors import DataError
+from lstops.step.model import Frozen
+
+#: energies between which integral fluxes are given, in TeV; above 20 TeV there is nothing to add at this precision
+INTEGRAL_RANGE_TEV = (0.1, 20.0)
+#: beyond this and three standard errors the flux deserves a look: about the systematic uncertainty of one night
+#: (arXiv:2306.12960, section 6)
+RATIO_TOLERANCE = 0.3
+
+
+class LogParabola(Frozen):
+    """dN/dE = amplitude (E / reference)^(-alpha - beta ln(E / reference)).
+
+    Attributes
+    ----------
+    amplitude, amplitude_error : float
+        1 / (cm2 s TeV).
+    beta : float
+        For the natural logarithm, as in gammapy; beta = curvature / ln 10 of a log10 parabola.
+    """
+
+    amplitude: float
+    alpha: float
+    beta: float
+    reference_tev: float = 1.0
+    amplitude_error: float | None = None
+    alpha_error: float | None = None
+    beta_error: float | None = None
+
+
+class RunCheck(Frozen):
+    """One observation: counts within the theta cut, on and off, and what follows."""
+
+    run_id: int
+    live_time_s: float
+    offset_deg: float
+    n_off_regions: int
+    counts_on: float
+    counts_off: float
+    alpha: float
+    excess: float
+    significance: float
+
+
+class FluxPoint(Frozen):
+    """A flux point, 1 / (cm2 s TeV) at an energy in TeV; without significant excess, its upper limit."""
+
+    energy_tev: float
+    energy_min_tev: float
+    energy_max_tev: float
+    dnde: float | None
+    dnde_error: float | None
+    dnde_upper_limit: float | None
+    significance: float | None
+
+
+class Theta2(Frozen):
+    """Histograms of the squared distance (deg2) from the source and from the off positions, the latter scaled."""
+
+    edges_deg2: tuple[float, ...]
+    on: tuple[float, ...]
+    off: tuple[float, ...]
+    off_error: tuple[float, ...]
+
+
+class SourceCheck(Frozen):
+    """What a stranger with gammapy gets out of a DL3 folder.
+
+    Attributes
+    ----------
+    significance : float
+        Li & Ma (1983) formula 17, square root, with the sign of the excess.
+    flux, flux_error : float
+        Integral of the fitted spectrum over `INTEGRAL_RANGE_TEV`, 1 / (cm2 s).
+    ratio, ratio_error : float
+        To the reference.
+    free : tuple of str
+        Parameters of the spectrum that were fitted; the others are the reference's.
+    skipped : dict
+        Runs that could not be used, with the reason.
+    """
+
+    schema_version: int = 1
+    source_name: str
+    ra_deg: float
+    dec_deg: float
+    gammapy_version: str
+    energy_range_tev: tuple[float, float]
+    live_time_s: float
+    counts_on: float
+    counts_off: float
+    excess: float
+    background: float
+    significance: float
+    spectrum: LogParabola | None
+    free: tuple[str, ...] = ()
+    flux: float | None
+    flux_error: float | None
+    reference: LogParabola
+    reference_name: str
+    reference_flux: float
+    ratio: float | None
+    ratio_error: float | None
+    runs: tuple[RunCheck, ...]
+    skipped: dict[int, str] = Field(default_factory=dict)
+    points: tuple[FluxPoint, ...] = ()
+    theta2: Theta2
+    plots: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the flux is that of the reference within `RATIO_TOLERANCE` and three errors; None if not measured."""
+        if self.ratio is None or self.ratio_error is None:
+            return None
+        return abs(self.ratio - 1) <= RATIO_TOLERANCE + 3 * self.ratio_error
+
+
+def read_source_check(path: Path) -> SourceCheck:
+    """Read a check.json.
+
+    Raises
+    ------
+    DataError
+        If it is missing or no source check.
+    """
+    try:
+        return SourceCheck.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.", "run the source check step again.") from None
+    except ValidationError as error:
+        raise DataError(f"{path} is no source check: {error}", "run the source check step again.") from error

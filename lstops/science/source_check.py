@@ -1,0 +1,348 @@
+"""Reads a DL3 folder as a stranger would, with gammapy, and measures its source.
+
+Run inside a step, in the science environment::
+
+    python -m lstops.science.source_check --dl3 DIR --source-name NAME --ra-deg X --dec-deg Y --out check.json
+        [--truth truth.json] [--plots PREFIX]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstops.errors import ConfigError, DataError, LstOpsError
+from lstops.report.source import (
+    INTEGRAL_RANGE_TEV,
+    LogParabola,
+    RunCheck,
+    SourceCheck,
+    Theta2,
+)
+from lstops.science.source_fit import fit_spectrum, flux_points
+from lstops.step.manifest import write_atomically
+
+#: Crab Nebula: MAGIC, JHEAp 5-6 (2015) 30: 3.23e-11 (E/TeV)^(-2.47 - 0.24 log10(E/TeV)) / (cm2 s TeV)
+CRAB = LogParabola(amplitude=3.23e-11, alpha=2.47, beta=0.24 / math.log(10))
+ENERGY_RANGE_TEV = (0.05, 20.0)
+_BINS = 11
+#: farther than this from the pointing LST-1 records nothing (half of its field of view is 2.25 deg)
+_FIELD_DEG = 2.2
+#: closer than this to the pointing there is no room for a region beside the source
+_ON_AXIS_DEG = 0.05
+_MAX_OFF_REGIONS = 5
+#: flux points below this significance are given as upper limits
+_POINT_SIGNIFICANCE = 2.0
+_FILE_INDEX = ("hdu-index.fits.gz", "obs-index.fits.gz")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to look for and what to expect there."""
+
+    name: str
+    ra_deg: float
+    dec_deg: float
+    reference: LogParabola = CRAB
+    reference_name: str = "Crab Nebula (MAGIC 2015)"
+
+
+def reference_from_truth(path: Path) -> LogParabola:
+    """Spectrum of the simulated source, from the `source` entry of a synthetic site's truth.json.
+
+    Raises
+    ------
+    DataError
+        If the file does not tell the spectrum.
+    """
+    try:
+        source = json.loads(path.read_text())["source"]
+        return LogParabola(
+            amplitude=float(source["norm_per_tev_cm2_s"]),
+            alpha=-float(source["index"]),
+            beta=-float(source["curvature"]) / math.log(10),
+        )
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}.", "correct --truth or leave it out.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} does not tell the source's spectrum ({error!r}).",
+            "it needs source: {norm_per_tev_cm2_s, index, curvature}; make it with `lstops simulate`.",
+        ) from error
+
+
+def off_regions(offset_deg: float, rad_max_deg: float) -> int:
+    """How many regions of radius `rad_max_deg` fit on the circle through the source without touching each other.
+
+    The source's own region is one of the circle's n + 1; neighbours are 2 offset sin(pi / (n + 1)) apart. Odd numbers
+    only: they contain the position opposite to the source.
+    """
+    if offset_deg <= rad_max_deg:
+        return 0
+    fitting = int(math.pi / math.asin(rad_max_deg / offset_deg)) - 1
+    return max(n for n in range(1, _MAX_OFF_REGIONS + 1, 2) if n <= max(fitting, 1))
+
+
+def check_source(folder: Path, target: Target) -> SourceCheck:
+    """Analyse the DL3 files of a folder.
+
+    Raises
+    ------
+    DataError
+        If there is no index, no events, or the source is in no run's field.
+    """
+    observations = open_observations(folder)
+    position = _sky(target)
+    usable, skipped = _sort_out(observations, position)
+    if not usable:
+        said = "; ".join(f"run {run}: {why}" for run, why in sorted(skipped.items()))
+        raise DataError(
+            f"no run in {folder} can be used for {target.name} (RA {target.ra_deg:.4f}, Dec {target.dec_deg:.4f} deg): "
+            f"{said}.",
+            "compare the source's coordinates with the pointing, and look at the runs' DL3 steps.",
+        )
+    datasets = _reduce(usable, position)
+    runs = tuple(_run_check(dataset, use) for dataset, use in zip(datasets, usable, strict=True))
+    total = datasets.info_table(cumulative=True)[-1]
+    fitted = fit_spectrum(datasets, target.reference)
+    reference_flux = _integral(target.reference)
+    ratio = None if fitted is None else fitted.flux / reference_flux
+    import gammapy
+
+    return SourceCheck(
+        source_name=target.name,
+        ra_deg=target.ra_deg,
+        dec_deg=target.dec_deg,
+        gammapy_version=gammapy.__version__,
+        energy_range_tev=ENERGY_RANGE_TEV,
+        live_time_s=sum(r.live_time_s for r in runs),
+        counts_on=sum(r.counts_on for r in runs),
+        counts_off=sum(r.counts_off for r in runs),
+        excess=sum(r.excess for r in runs),
+        background=sum(r.alpha * r.counts_off for r in runs),
+        significance=float(total["sqrt_ts"]),
+        spectrum=fitted.spectrum if fitted else None,
+        free=fitted.free if fitted else (),
+        flux=fitted.flux if fitted else None,
+        flux_error=fitted.flux_error if fitted else None,
+        reference=target.reference,
+        reference_name=target.reference_name,
+        reference_flux=reference_flux,
+        ratio=ratio,
+        ratio_error=fitted.flux_error / reference_flux if fitted else None,
+        runs=runs,
+        skipped=skipped,
+        points=flux_points(datasets, _POINT_SIGNIFICANCE) if fitted else (),
+        theta2=_theta2(usable, position),
+        note="" if fitted else "no spectrum: the excess is too small for a fit",
+    )
+
+
+def open_observations(folder: Path) -> list[Any]:
+    """Observations of a DL3 folder through its index.
+
+    Raises
+    ------
+    DataError
+        If the index is missing or does not fit the files.
+    """
+    from gammapy.data import DataStore
+
+    missing = [name for name in _FILE_INDEX if not (folder / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{folder} has no index ({', '.join(missing)} missing).", "run lstchain_create_dl3_index_files there."
+        )
+    try:
+        store = DataStore.from_dir(folder)
+        observations = list(store.get_observations(required_irf="point-like"))
+        for observation in observations:
+            len(observation.events.table)  # reads the file: what the index promises must be there
+    except (OSError, KeyError, ValueError, IndexError) as error:
+        raise DataError(f"{folder} cannot be read through its index: {error}.", "make the index again.") from error
+    if not observations:
+        raise DataError(f"the index of {folder} lists no observation.", "make DL3 files first, then the index.")
+    return observations
+
+
+@dataclass(frozen=True)
+class _Usable:
+    observation: Any
+    pointing: Any
+    offset_deg: float
+    n_off: int
+
+
+def _sky(target: Target) -> Any:
+    from astropy.coordinates import SkyCoord
+
+    return SkyCoord(target.ra_deg, target.dec_deg, unit="deg", frame="icrs")
+
+
+def _sort_out(observations: list[Any], position: Any) -> tuple[list[_Usable], dict[int, str]]:
+    usable, skipped = [], {}
+    for observation in observations:
+        run = int(observation.obs_id)
+        pointing = observation.get_pointing_icrs(observation.tmid)
+        offset = float(pointing.separation(position).deg)
+        n_off = 0 if offset < _ON_AXIS_DEG else off_regions(offset, _rad_max_deg(observation))
+        if len(observation.events.table) == 0:
+            skipped[run] = "it has no events"
+        elif offset > _FIELD_DEG:
+            skipped[run] = f"the source is {offset:.1f} deg from the pointing, outside the field of view"
+        elif n_off == 0:
+            skipped[run] = f"the source is {offset:.2f} deg from the pointing: no room for a background region"
+        else:
+            usable.append(_Usable(observation, pointing, offset, n_off))
+    return usable, skipped
+
+
+def _rad_max_deg(observation: Any) -> float:
+    if observation.rad_max is None:
+        raise DataError(
+            f"run {observation.obs_id} has no theta cut (RAD_MAX).", "make its IRFs point-like with a theta cut."
+        )
+    axis = observation.rad_max.axes["energy"]
+    low, high = ENERGY_RANGE_TEV
+    used = (axis.edges_max.to_value("TeV") > low) & (axis.edges_min.to_value("TeV") < high)
+    return float(observation.rad_max.quantity.to_value("deg")[used].max())
+
+
+def _reduce(usable: list[_Usable], position: Any) -> Any:
+    from gammapy.datasets import Datasets, SpectrumDataset
+    from gammapy.makers import ReflectedRegionsBackgroundMaker, SpectrumDatasetMaker, WobbleRegionsFinder
+    from gammapy.maps import MapAxis, RegionGeom
+    from regions import PointSkyRegion
+
+    low, high = ENERGY_RANGE_TEV
+    energy = MapAxis.from_energy_bounds(low, high, nbin=_BINS, unit="TeV", name="energy")
+    true = MapAxis.from_energy_bounds(0.01, 50, nbin=30, unit="TeV", name="energy_true")
+    empty = SpectrumDataset.create(
+        geom=RegionGeom.create(PointSkyRegion(position), axes=[energy]), energy_axis_true=true
+    )
+    maker = SpectrumDatasetMaker(
+        containment_correction=False, selection=["counts", "exposure", "edisp"], use_region_center=True
+    )
+    datasets = Datasets()
+    for use in usable:
+        background = ReflectedRegionsBackgroundMaker(region_finder=WobbleRegionsFinder(n_off_regions=use.n_off))
+        dataset = maker.run(empty.copy(name=str(use.observation.obs_id)), use.observation)
+        datasets.append(background.run(dataset, use.observation))
+    return datasets
+
+
+def _run_check(dataset: Any, use: _Usable) -> RunCheck:
+    info = dataset.info_dict()
+    return RunCheck(
+        run_id=int(use.observation.obs_id),
+        live_time_s=float(info["livetime"].to_value("s")),
+        offset_deg=use.offset_deg,
+        n_off_regions=use.n_off,
+        counts_on=float(info["counts"]),
+        counts_off=float(info["counts_off"]),
+        alpha=float(info["alpha"]),
+        excess=float(info["excess"]),
+        significance=float(info["sqrt_ts"]),
+    )
+
+
+def _integral(spectrum: LogParabola) -> float:
+    energy = np.geomspace(*INTEGRAL_RANGE_TEV, 2000)
+    x = np.log(energy / spectrum.reference_tev)
+    return float(np.trapezoid(spectrum.amplitude * np.exp(-(spectrum.alpha + spectrum.beta * x) * x), energy))
+
+
+def _theta2(usable: list[_Usable], position: Any, bins: int = 25) -> Theta2:
+    """Histograms around the source and the off positions, up to half the distance between neighbouring positions."""
+    n_off = min(u.n_off for u in usable)
+    offset = min(u.offset_deg for u in usable)
+    edges = np.linspace(0, min(0.3, (offset * math.sin(math.pi / (n_off + 1))) ** 2), bins + 1)
+    on, off = np.zeros(bins), np.zeros(bins)
+    for use in usable:
+        events = use.observation.events.radec
+        on += _histogram(events, position, edges)
+        angle, distance = use.pointing.position_angle(position), use.pointing.separation(position)
+        for k in range(1, n_off + 1):
+            around = use.pointing.directional_offset_by(angle + 2 * math.pi * k / (n_off + 1) * _radian(), distance)
+            off += _histogram(events, around, edges)
+    return Theta2(
+        edges_deg2=tuple(edges.tolist()),
+        on=tuple(on.tolist()),
+        off=tuple((off / n_off).tolist()),
+        off_error=tuple((np.sqrt(off) / n_off).tolist()),
+    )
+
+
+def _radian() -> Any:
+    import astropy.units as u
+
+    return u.rad
+
+
+def _histogram(events: Any, position: Any, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    theta2 = np.asarray(events.separation(position).deg) ** 2
+    return np.histogram(theta2, bins=edges)[0].astype(float)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m lstops.science.source_check", description=__doc__.split("\n")[0])
+    parser.add_argument("--dl3", type=Path, required=True, help="folder with DL3 files and index")
+    parser.add_argument("--source-name", required=True)
+    parser.add_argument("--ra-deg", type=float, required=True)
+    parser.add_argument("--dec-deg", type=float, required=True)
+    parser.add_argument("--truth", type=Path, help="truth.json of a synthetic site: the reference spectrum")
+    parser.add_argument("--boost", type=float, default=1.0, help="without --truth: reference is this many Crabs")
+    parser.add_argument("--out", type=Path, required=True, help="result (JSON)")
+    parser.add_argument("--plots", help="existing folder or NAME/, else beginning of the plots' names")
+    return parser.parse_args(argv)
+
+
+def _target(options: argparse.Namespace) -> Target:
+    name, ra, dec = options.source_name, options.ra_deg, options.dec_deg
+    if not (0 <= ra < 360 and -90 <= dec <= 90):
+        raise ConfigError(
+            f"RA {ra} deg, Dec {dec} deg are no coordinates of {name}.", "give degrees, ICRS: 0 <= RA < 360."
+        )
+    if options.truth:
+        return Target(name, ra, dec, reference_from_truth(options.truth), "simulated spectrum")
+    if not options.boost > 0:
+        raise ConfigError(f"--boost {options.boost} is not positive.", "leave it out for one Crab.")
+    reference = CRAB.model_copy(update={"amplitude": CRAB.amplitude * options.boost})
+    return Target(name, ra, dec, reference, "Crab Nebula" + (f" x {options.boost:g}" if options.boost != 1 else ""))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status of the error's class."""
+    options = _arguments(argv)
+    # gammapy and astropy warn about every FITS unit and the age of the Earth rotation table
+    warnings.simplefilter("ignore")
+    try:
+        result = check_source(options.dl3, _target(options))
+        if options.plots:
+            from lstops.science.source_plots import write_plots
+
+            result = result.model_copy(update={"plots": tuple(p.name for p in write_plots(result, options.plots))})
+    except LstOpsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    write_atomically(options.out, result.model_dump_json(indent=1) + "\n")
+    flux = f", flux {result.ratio:.2f} +- {result.ratio_error:.2f} of {result.reference_name}" if result.ratio else ""
+    print(
+        f"{result.source_name}: {result.significance:.1f} sigma, excess {result.excess:.0f} "
+        f"in {result.live_time_s / 60:.1f} min{flux}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,173 @@
+"""The source check finds what was thrown, and says what is wrong when it cannot."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+gammapy = pytest.importorskip("gammapy", reason="needs the science environment")
+
+sys.path.insert(0, str(Path(__file__).parent))
+from synthetic_dl3 import CRAB, Observation, wobbled, write_folder, write_run  # noqa: E402
+
+from lstops.report.source import read_source_check  # noqa: E402
+from lstops.science.source_check import main, off_regions  # noqa: E402
+
+TRUTH = {"source": {"norm_per_tev_cm2_s": 2 * 3.23e-11, "index": -2.47, "curvature": -0.24, "boost": 2.0}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("dl3"), wobbled(boost=2.0))
+
+
+def run(dl3: Path, out: Path, *more: str, ra: float = CRAB[0], dec: float = CRAB[1]) -> int:
+    return main(
+        [
+            "--dl3",
+            str(dl3),
+            "--source-name",
+            'Crab "$x"',
+            f"--ra-deg={ra}",
+            f"--dec-deg={dec}",
+            "--out",
+            str(out),
+            *more,
+        ]
+    )
+
+
+def test_flux_of_a_known_source(folder: Path, tmp_path: Path) -> None:
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps(TRUTH))
+    assert run(folder, tmp_path / "check.json", "--truth", str(truth), "--plots", f"{tmp_path}/plots/") == 0
+    check = read_source_check(tmp_path / "check.json")
+    assert check.ratio is not None
+    assert check.ratio_error is not None
+    assert check.ratio_error < 0.05
+    assert abs(check.ratio - 1) < 3 * check.ratio_error
+    assert check.agrees
+    assert check.significance > 60
+    assert check.live_time_s == pytest.approx(2400)
+    assert check.spectrum is not None
+    assert check.spectrum.alpha == pytest.approx(2.47, abs=3 * check.spectrum.alpha_error)
+    assert check.reference_flux == pytest.approx(9.52e-10, rel=0.01)
+    assert [r.run_id for r in check.runs] == [2001, 2002, 2003, 2004]
+    assert {r.n_off_regions for r in check.runs} == {3}
+    assert check.theta2.on[0] > 10 * check.theta2.off[0]
+    assert check.plots == ("theta2.png", "spectrum.png")
+    for name in check.plots:
+        content = (tmp_path / "plots" / name).read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert len(content) < 100_000
+
+
+def test_without_truth_the_flux_is_in_crabs(folder: Path, tmp_path: Path) -> None:
+    assert run(folder, tmp_path / "check.json") == 0
+    check = read_source_check(tmp_path / "check.json")
+    assert check.ratio == pytest.approx(2.0, abs=0.15)
+    assert check.agrees is False
+    assert check.reference_name == "Crab Nebula"
+
+
+def test_a_weak_source_fixes_the_shape(tmp_path: Path) -> None:
+    dl3 = write_folder(tmp_path / "dl3", [Observation(2001, live_s=40, boost=0.6)])
+    assert run(dl3, tmp_path / "check.json") == 0
+    check = read_source_check(tmp_path / "check.json")
+    assert "beta" not in check.free
+    assert check.ratio == pytest.approx(0.6, abs=4 * check.ratio_error)
+
+
+def test_no_source_gives_no_spectrum(tmp_path: Path) -> None:
+    dl3 = write_folder(tmp_path / "dl3", [Observation(2001, boost=1e-4), Observation(2002, 180.0, boost=1e-4)])
+    assert run(dl3, tmp_path / "check.json") == 0
+    check = read_source_check(tmp_path / "check.json")
+    assert abs(check.significance) < 4
+    assert check.spectrum is None
+    assert check.agrees is None
+    assert "too small" in check.note
+
+
+def test_a_run_without_events_is_skipped_and_named(folder: Path, tmp_path: Path) -> None:
+    dl3 = tmp_path / "dl3"
+    shutil.copytree(folder, dl3)
+    write_run(dl3, Observation(2002, 90.0), with_events=False)
+    assert run(dl3, tmp_path / "check.json") == 0
+    check = read_source_check(tmp_path / "check.json")
+    assert check.skipped == {2002: "it has no events"}
+    assert [r.run_id for r in check.runs] == [2001, 2003, 2004]
+
+
+def test_no_events_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dl3 = write_folder(tmp_path / "dl3", [Observation(2001, live_s=10)])
+    write_run(dl3, Observation(2001), with_events=False)
+    assert run(dl3, tmp_path / "check.json") == 65
+    assert "run 2001: it has no events" in capsys.readouterr().err
+    assert not (tmp_path / "check.json").exists()
+
+
+def test_source_outside_the_field(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, tmp_path / "check.json", ra=166.11, dec=38.2) == 65
+    assert "outside the field of view" in capsys.readouterr().err
+
+
+def test_source_on_axis_leaves_no_background(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dl3 = write_folder(tmp_path / "dl3", [Observation(2001, live_s=60, offset_deg=0.0)])
+    assert run(dl3, tmp_path / "check.json") == 65
+    assert "no room for a background region" in capsys.readouterr().err
+
+
+def test_missing_index(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(folder / "dl3_LST-1.Run02001.fits", tmp_path)
+    assert run(tmp_path, tmp_path / "check.json") == 65
+    assert "has no index (hdu-index.fits.gz, obs-index.fits.gz missing)" in capsys.readouterr().err
+
+
+def test_index_of_a_file_that_is_gone(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dl3 = tmp_path / "dl3"
+    shutil.copytree(folder, dl3)
+    (dl3 / "dl3_LST-1.Run02003.fits").unlink()
+    assert run(dl3, tmp_path / "check.json") == 65
+    assert "cannot be read through its index" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "ra", "status", "message"),
+    [
+        (("--truth", "/nowhere/truth.json"), CRAB[0], 65, "cannot read /nowhere/truth.json"),
+        (("--boost", "-1"), CRAB[0], 78, "not positive"),
+        ((), 400.0, 78, "no coordinates"),
+    ],
+)
+def test_bad_arguments(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    ra: float,
+    status: int,
+    message: str,
+) -> None:
+    assert run(folder, tmp_path / "check.json", *more, ra=ra) == status
+    assert message in capsys.readouterr().err
+
+
+def test_a_truth_without_spectrum(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "truth.json").write_text('{"source": {"name": "Crab"}}')
+    assert run(folder, tmp_path / "check.json", "--truth", str(tmp_path / "truth.json")) == 65
+    assert "does not tell the source's spectrum" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("offset", "rad_max", "n"),
+    [(0.4, 0.1, 5), (0.4, 0.25, 3), (0.4, 0.32, 1), (0.4, 0.39, 1), (0.4, 0.4, 0), (0.0, 0.1, 0)],
+)
+def test_off_regions_do_not_touch(offset: float, rad_max: float, n: int) -> None:
+    assert off_regions(offset, rad_max) == n
+    if n:
+        assert 2 * offset * math.sin(math.pi / (n + 1)) >= 2 * rad_max
