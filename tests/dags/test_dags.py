@@ -1,0 +1,76 @@
+"""The DAG files: they load, they are light, and every task can be tried again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+#: what must not be imported when the scheduler or a worker reads a DAG or plugin file
+HEAVY = ("numpy", "astropy", "tables", "h5py", "scipy", "sklearn", "matplotlib", "lstchain", "pandas", "paramiko")
+
+STAGES = {
+    "nightly": ["wait_closed", "ingest", "judge", "measure", "nsb", "match", "dl2", "dl3", "collect", "index", "check",
+                "publish", "report"],
+    "mc_production": ["prepare", "nsb", "plan", "tune", "dl1ab", "merge", "train", "dl2", "irf", "register"],
+}  # fmt: skip
+
+LOOK = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+before = set(sys.modules)
+bag = DagBag(sys.argv[1])
+heavy = [n for n in json.loads(sys.argv[2]) if n in set(sys.modules) - before]
+dags = {
+    dag.dag_id: {
+        "tasks": {t.task_id: {"retries": t.retries, "up": sorted(t.upstream_task_ids)} for t in dag.tasks},
+        "order": [t.task_id for t in dag.topological_sort()],
+        "doc": dag.doc_md or "",
+        "params": {name: dag.params.get_param(name).description or "" for name in dag.params},
+    }
+    for dag in bag.dags.values()
+}
+print(json.dumps({"errors": bag.import_errors, "heavy": heavy, "dags": dags}))
+"""
+
+
+@pytest.fixture(scope="module")
+def bag(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    home = tmp_path_factory.mktemp("airflow")
+    environ = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+    }
+    command = [sys.executable, "-c", LOOK, str(repository / "dags"), json.dumps(HEAVY)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def test_all_files_load(bag: dict[str, Any], repository: Path) -> None:
+    assert bag["errors"] == {}
+    assert sorted(bag["dags"]) == sorted(p.stem for p in (repository / "dags").glob("*.py"))
+
+
+def test_nothing_heavy_is_imported(bag: dict[str, Any]) -> None:
+    assert bag["heavy"] == []
+
+
+@pytest.mark.parametrize("dag", sorted(STAGES))
+def test_tasks_in_order(bag: dict[str, Any], dag: str) -> None:
+    assert bag["dags"][dag]["order"] == STAGES[dag]
+
+
+def test_every_task_can_be_tried_again_and_every_parameter_is_explained(bag: dict[str, Any]) -> None:
+    for dag in bag["dags"].values():
+        assert dag["doc"]
+        assert all(task["retries"] >= 1 for task in dag["tasks"].values())
+        assert all(dag["params"].values())
