@@ -12,7 +12,7 @@ from lstops.catalog.database import catalog_session
 from lstops.catalog.nights import find_night, night_runs, run_table, save_quarantine, verdicts
 from lstops.catalog.products import current_productions, mark_published, record_manifests
 from lstops.catalog.tables import ProductionRow, RunRow
-from lstops.errors import LstOpsError
+from lstops.errors import DataError, LstOpsError
 from lstops.night import Night, Run
 from lstops.nsb.finder import RunNsb
 from lstops.nsb.match import LevelMatch, NsbLevel, match_level
@@ -22,6 +22,7 @@ from lstops.publish.bundle import build_bundle
 from lstops.publish.model import BundleRequest, RunVerdict, Source
 from lstops.publish.publisher import publish as publish_bundle
 from lstops.quality.profiles import load_profile
+from lstops.reduction.collection import SourceFiles
 from lstops.reduction.collection import plan_collection as plan_sources
 from lstops.reduction.cuts import load_cuts
 from lstops.reduction.geometry import Field, IrfNode
@@ -109,7 +110,7 @@ def _job(site: Site, night: Night, run: Run, row: RunRow, production: Production
     layout, nightly = layout_of(site), site.nightly
     source = run.source
     if source is None or source.ra_deg is None or source.dec_deg is None:
-        raise LstOpsError(
+        raise DataError(
             f"run {run.number} has no source with coordinates in the run catalogue.",
             "add the source to the site's target list or the run to the run catalogue.",
         )
@@ -166,8 +167,10 @@ def plan_collection(site: Site, night: Night, plan_id: str, stage_results: Itera
     layout = layout_of(site)
     plan = load_plan(layout.plan_file(plan_id))
     truth = layout.absolute("truth.json")
+    with catalog_session() as session:
+        rows = {row.run_id: row for row in night_runs(session, night)}
     collection = plan_sources(
-        site, night, whole_dl3(site, plan), "truth.json" if truth.exists() else None, plan.lstchain_version
+        site, night, whole_dl3(site, plan, rows), "truth.json" if truth.exists() else None, plan.lstchain_version
     )
     save_plan(collection, site)
     with catalog_session() as session:
@@ -178,14 +181,22 @@ def plan_collection(site: Site, night: Night, plan_id: str, stage_results: Itera
     return collection.plan_id
 
 
-def whole_dl3(site: Site, plan: Plan) -> dict[str, list[str]]:
+def whole_dl3(site: Site, plan: Plan, rows: Mapping[int, RunRow]) -> list[SourceFiles]:
     """The DL3 files of a reduction plan that are done, by source."""
-    sources: dict[str, list[str]] = defaultdict(list)
+    sources: dict[tuple[str, float, float], list[str]] = defaultdict(list)
     for found in assess(plan, layout_of(site), site, "dl3"):
         if found.state is Standing.DONE:
-            run = found.step.subject.removeprefix("run ")
-            sources[plan.context["runs"][run]["source"]].append(found.step.primary.path)
-    return dict(sources)
+            row = rows[int(found.step.subject.removeprefix("run "))]
+            target = _target(row)
+            sources[target.name, target.ra_deg, target.dec_deg].append(found.step.primary.path)
+    return [SourceFiles(name, ra, dec, tuple(paths)) for (name, ra, dec), paths in sources.items()]
+
+
+def _target(row: RunRow) -> Source:
+    """The source of a run that was reduced: it has a name and coordinates, or it would not have been."""
+    if row.source_name is None or row.source_ra_deg is None or row.source_dec_deg is None:
+        raise DataError(f"run {row.run_id} has no source with coordinates any more.", "run the DAG `nightly` again.")
+    return Source(row.source_name, row.source_ra_deg, row.source_dec_deg)
 
 
 def publish(
@@ -238,10 +249,7 @@ def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, 
             )
             for row in rows
         )
-        first = rows[0]
-        assert first.source_ra_deg is not None
-        assert first.source_dec_deg is not None
-        target = Source(source, first.source_ra_deg, first.source_dec_deg)
+        target = _target(rows[0])
     return BundleRequest(
         folder=layout.dl3_published(night, site.nightly.pipeline_version, production, cuts.name, source),
         night=str(night),

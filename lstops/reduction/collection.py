@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lstops.night import Night
 from lstops.reduction.plan import IndexRequest, plan_index
@@ -12,24 +13,33 @@ from lstops.step.model import ArtifactKind, Input, Output, Plan, Stage, Step
 INDEX, CHECK = "index", "check"
 
 
+@dataclass(frozen=True)
+class SourceFiles:
+    """A source (ICRS, degrees) and its whole DL3 files, all in one folder; paths relative to the site's base."""
+
+    name: str
+    ra_deg: float
+    dec_deg: float
+    dl3: tuple[str, ...]
+
+
 def plan_collection(
-    site: Site, night: Night, dl3: Mapping[str, Sequence[str]], truth: str | None, lstchain_version: str
+    site: Site, night: Night, sources: Sequence[SourceFiles], truth: str | None, lstchain_version: str
 ) -> Plan:
     """Plan index and source check.
 
     Parameters
     ----------
-    dl3 : mapping
-        DL3 files by source, those of a source in one folder; relative to the site's base.
     truth : str or None
         Truth file of a synthetic site, to compare with.
     """
+    ordered = sorted(sources, key=lambda source: source.name)
     indices = [
-        plan_index(IndexRequest(night, lstchain_version, source, tuple(paths)), site).steps()[0]
-        for source, paths in sorted(dl3.items())
+        plan_index(IndexRequest(night, lstchain_version, source.name, source.dl3), site).steps()[0]
+        for source in ordered
     ]
     checks = [
-        _check(site, source, index, truth, lstchain_version) for source, index in zip(sorted(dl3), indices, strict=True)
+        _check(site, source, index, truth, lstchain_version) for source, index in zip(ordered, indices, strict=True)
     ]
     return Plan(
         kind="collection",
@@ -40,13 +50,14 @@ def plan_collection(
             Stage(name=INDEX, steps=tuple(indices), quarantine=True),
             Stage(name=CHECK, steps=tuple(checks), quarantine=True),
         ),
-        context={"night": str(night), "sources": sorted(dl3)},
+        context={"night": str(night), "sources": [source.name for source in ordered]},
     )
 
 
-def _check(site: Site, source: str, index: Step, truth: str | None, lstchain_version: str) -> Step:
+def _check(site: Site, source: SourceFiles, index: Step, truth: str | None, lstchain_version: str) -> Step:
     folder = index.primary.path.rpartition("/")[0]
-    command = ["python", "-m", "lstops.science.source_check", "--dl3", "{indir:dl3}", f"--source-name={source}"]
+    command = ["python", "-m", "lstops.science.source_check", "--dl3", "{indir:dl3}", f"--source-name={source.name}"]
+    command += [f"--ra-deg={source.ra_deg!r}", f"--dec-deg={source.dec_deg!r}"]
     inputs = [i.model_copy(update={"group": "dl3"}) for i in index.inputs]
     inputs += [Input(name=o.name, group="dl3", kind=o.kind, path=o.path) for o in index.outputs]
     if truth:
@@ -55,8 +66,8 @@ def _check(site: Site, source: str, index: Step, truth: str | None, lstchain_ver
     command += ["--out", "{out:check}", "--plots", "{outdir:check}"]
     return Step(
         kind="source-check",
-        label=f"check of {source}",
-        subject=f"source {source}",
+        label=f"check of {source.name}",
+        subject=f"source {source.name}",
         commands=(tuple(command),),
         inputs=tuple(inputs),
         outputs=(
