@@ -144,6 +144,7 @@ class SubrunRules(_Model):
     max_deviation_r422: float = Field(gt=0, description="distance from the centre of the fullest window")
     index: tuple[float, float]
     min_good_time_s: float = Field(default=60.0, ge=0, description="a run with less is lost")
+    min_good_fraction: float = Field(default=0.5, ge=0, le=1, description="a run of which less is good is lost")
 
 
 class Profile(_Model):
