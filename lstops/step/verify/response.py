@@ -141,11 +141,15 @@ def _cuts(
     hdus: fits.HDUList, header: fits.Header, tables: dict[str, fits.BinTableHDU | None], response: Response
 ) -> None:
     """Energy-dependent cuts are tables, global ones header values; one of the two must be there, and be whole."""
+    cuts_table = by_name(hdus, "GH_CUTS")
     efficiency, cut = header.get("GH_EFF"), header.get("GH_CUT")
+    if efficiency is not None and cuts_table is None:
+        response.findings.append("GH_EFF in the header, but no table GH_CUTS")
+    if efficiency is None and cuts_table is not None:
+        # lstchain's interpolation notes the efficiency in the header of the cuts only
+        efficiency = cuts_table.header.get("GH_EFF")
     if efficiency is None and cut is None:
         response.findings.append("no gammaness cut: neither GH_EFF nor GH_CUT in the header")
-    if efficiency is not None and by_name(hdus, "GH_CUTS") is None:
-        response.findings.append("GH_EFF in the header, but no table GH_CUTS")
     if header.get("HDUCLAS3") == "POINT-LIKE":
         if tables[RAD_MAX] is None and "RAD_MAX" not in header:
             response.findings.append(
