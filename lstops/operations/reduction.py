@@ -32,7 +32,7 @@ from lstops.site.layout import Layout, parse_run_file
 from lstops.site.model import Site
 from lstops.step.assess import Standing, assess
 from lstops.step.manifest import ManifestStore
-from lstops.step.model import ArtifactKind, Plan
+from lstops.step.model import ArtifactKind, Plan, Step
 from lstops.step.plans import load_plan, save_plan
 
 Causes = dict[str, tuple[str, str]]
@@ -225,13 +225,30 @@ def publish(
     return published
 
 
+def bundle_folder(site: Site, night: Night, reduction: Plan, collection: Plan, source: str) -> str:
+    """Folder that holds the published versions of a source's bundle; relative to the site's base."""
+    production = _production_of(reduction, _steps_of(collection, source)["index"])
+    return layout_of(site).dl3_published(
+        night, site.nightly.pipeline_version, production, reduction.context["cuts"], source
+    )
+
+
+def _steps_of(collection: Plan, source: str) -> dict[str, Step]:
+    return {step.kind: step for step in collection.steps() if step.subject == f"source {source}"}
+
+
+def _production_of(reduction: Plan, index: Step) -> str:
+    first = next(item.path for item in index.inputs if item.kind is ArtifactKind.DL3)
+    run = parse_run_file(first.rsplit("/", 1)[1]).run
+    return str(reduction.context["runs"][str(run)]["production"])
+
+
 def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, source: str) -> BundleRequest:
     """What goes into the bundle of one source."""
     layout = layout_of(site)
-    steps = {s.kind: s for s in collection.steps() if s.subject == f"source {source}"}
+    steps = _steps_of(collection, source)
     index = steps["index"]
     products = tuple(i.path for i in index.inputs if i.kind is ArtifactKind.DL3)
-    production = reduction.context["runs"][_run_of(products[0])]["production"]
     cuts = load_cuts()
     check_done = {a.step.primary.path for a in assess(collection, layout, site, "check") if a.state is Standing.DONE}
     extras = tuple(o.path for o in steps["check"].outputs) if steps["check"].primary.path in check_done else ()
@@ -251,10 +268,10 @@ def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, 
         )
         target = _target(rows[0])
     return BundleRequest(
-        folder=layout.dl3_published(night, site.nightly.pipeline_version, production, cuts.name, source),
+        folder=bundle_folder(site, night, reduction, collection, source),
         night=str(night),
         source=target,
-        production=production,
+        production=_production_of(reduction, index),
         cuts_name=cuts.name,
         cuts=json.loads(cuts.text),
         products=products,
@@ -268,7 +285,3 @@ def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, 
 
 
 _BUNDLE_QUANTITIES = ("mean_r422", "mean_index", "mean_light_yield", "mean_diffuse_nsb_std_pe", "elapsed_time_s")
-
-
-def _run_of(path: str) -> str:
-    return str(parse_run_file(path.rsplit("/", 1)[1]).run)

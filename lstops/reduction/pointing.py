@@ -36,3 +36,18 @@ def mean_azimuth_deg(ra_deg: float, dec_deg: float, middle_unix_s: float, observ
     with iers.conf.set_temp("auto_download", False), iers.conf.set_temp("iers_degraded_accuracy", "warn"):
         frame = AltAz(obstime=Time(middle_unix_s, format="unix"), location=location)
         return float(SkyCoord(ra_deg * u.deg, dec_deg * u.deg).transform_to(frame).az.deg)
+
+
+def wobble(pointing_deg: tuple[float, float], source_deg: tuple[float, float]) -> tuple[float, float]:
+    """Offset of a pointing from its source, and its position angle as seen from there (degrees, north through east).
+
+    Parameters
+    ----------
+    pointing_deg, source_deg : tuple of float
+        Right ascension and declination (ICRS) in degrees.
+    """
+    import astropy.units as u
+    from astropy.coordinates import SkyCoord
+
+    source, pointing = SkyCoord(*source_deg, unit=u.deg), SkyCoord(*pointing_deg, unit=u.deg)
+    return float(source.separation(pointing).deg), float(source.position_angle(pointing).deg)

@@ -224,6 +224,10 @@ class Layout:
         """Folder of the IRFs of one cut set: interpolation needs all nodes in one folder."""
         return f"mc/IRF/AllSky/{production}/TestingDataset/{particle}/{line}/{cuts}"
 
+    def night_report(self, night: Night) -> str:
+        """The report of a night."""
+        return f"{self.work}/reports/{night}/night_{night}.html"
+
     # -- lstops' own area -----------------------------------------------------------------------------------------
     @property
     def manifests(self) -> Path:

@@ -1,0 +1,212 @@
+"""The report of a night, filled from catalogue, manifests and what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import lstops
+from lstops.catalog.database import catalog_session
+from lstops.catalog.nights import find_night, night_runs, quarantine_of, run_table, verdicts
+from lstops.catalog.products import current_productions
+from lstops.catalog.tables import NightRow, ProductionRow, QuarantineRow, RunRow, VerdictRow
+from lstops.night import Night, Run
+from lstops.operations.nightly import layout_of, runs_of
+from lstops.operations.reduction import bundle_folder
+from lstops.publish.model import VersionState
+from lstops.publish.versions import bundle_of, list_versions
+from lstops.quality.profiles import load_profile
+from lstops.reduction.pointing import wobble
+from lstops.report.model import (
+    FailedCut,
+    NightReport,
+    Problem,
+    ProductState,
+    Quarantine,
+    ReportBundle,
+    ReportRun,
+    UsedProduction,
+)
+from lstops.report.night import night_report
+from lstops.report.source import SourceCheck, read_source_check
+from lstops.site.layout import Layout, parse_run_file
+from lstops.site.model import Site
+from lstops.step.assess import Standing, assess
+from lstops.step.manifest import write_atomically
+from lstops.step.model import Plan
+from lstops.step.plans import load_plan
+
+
+def write_report(site: Site, night: Night) -> Path:
+    """Write the night's report and return its path."""
+    path = report_file(site, night)
+    write_atomically(path, night_report(make_report(site, night)))
+    return path
+
+
+def report_file(site: Site, night: Night) -> Path:
+    """Where the report of a night lies."""
+    layout = layout_of(site)
+    return layout.absolute(layout.night_report(night))
+
+
+def make_report(site: Site, night: Night) -> NightReport:
+    """What became of a night.
+
+    Raises
+    ------
+    DataError
+        If the catalogue does not know the night.
+    """
+    layout = layout_of(site)
+    with catalog_session() as session:
+        row = find_night(session, night)
+        session.expunge_all()
+    reduction = load_plan(layout.plan_file(row.reduction_plan)) if row.reduction_plan else None
+    collection = load_plan(layout.plan_file(row.collection_plan)) if row.collection_plan else None
+    profile = load_profile(reduction.context["profile"] if reduction else site.nightly.profile)
+    with catalog_session() as session:
+        rows = night_runs(session, night)
+        judged = verdicts(session, night, profile.name)
+        blocked = quarantine_of(session, night)
+        productions = {p.name: p for p in current_productions(session)}
+        session.expunge_all()
+    bundles = _bundles(site, night, reduction, collection)
+    published = {run for bundle in bundles for run in bundle.runs}
+    return NightReport(
+        night=str(night),
+        site=site.name,
+        profile=profile.name,
+        runs=_runs(site, layout, runs_of(site, night), rows, judged, blocked, reduction, published),
+        generated_at=datetime.now(timezone.utc),
+        cuts=tuple(cut.name for cut in profile.cuts),
+        productions=_productions(reduction, productions),
+        published=bundles,
+        checks=_checks(site, layout, collection),
+        problems=_problems(row, blocked),
+        plan_id=row.reduction_plan or "",
+        lstops_version=lstops.__version__,
+        synthetic=layout.absolute("truth.json").exists(),
+    )
+
+
+def _runs(
+    site: Site,
+    layout: Layout,
+    summary: Sequence[Run],
+    rows: Sequence[RunRow],
+    judged: Mapping[int, VerdictRow],
+    blocked: Sequence[QuarantineRow],
+    reduction: Plan | None,
+    published: set[int],
+) -> tuple[ReportRun, ...]:
+    by_run = {row.run_id: row for row in rows}
+    causes = {q.subject: Quarantine(q.stage, q.cause, q.remedy) for q in blocked}
+    states = _product_states(site, layout, reduction)
+    models = {int(run): item["production"] for run, item in reduction.context["runs"].items()} if reduction else {}
+    found = []
+    for run in summary:
+        row = by_run.get(run.number)
+        verdict = judged.get(run.number)
+        dl2, dl3 = states.get(run.number, (ProductState.NONE, ProductState.NONE))
+        quantities = row.quantities if row else {}
+        found.append(
+            ReportRun(
+                run_id=run.number,
+                source=run.source.name if run.source else run.run_type.value,
+                start=run.start,
+                elapsed_s=quantities.get("elapsed_time_s"),
+                wobble=_wobble(row) if row else "",
+                zenith_deg=float(run_table([row]).zenith_deg[0]) if row else None,
+                quantities={k: v for k, v in quantities.items() if isinstance(v, float | int) or v is None},
+                selected=verdict.selected if verdict else None,
+                failed=_failed(verdict),
+                models=models.get(run.number, ""),
+                dl2=dl2,
+                dl3=ProductState.PUBLISHED if run.number in published and dl3 is ProductState.DONE else dl3,
+                quarantine=causes.get(f"run {run.number}"),
+            )
+        )
+    return tuple(found)
+
+
+def _failed(verdict: VerdictRow | None) -> tuple[FailedCut, ...]:
+    return tuple(
+        FailedCut(c["cut"], c["quantity"], _number(c["value"]), _number(c["limit"]), c["unit"], c["reason"])
+        for c in (verdict.cuts if verdict else [])
+        if not c["passed"]
+    )
+
+
+def _number(value: float | str | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _wobble(row: RunRow) -> str:
+    q = row.quantities
+    if row.source_ra_deg is None or row.source_dec_deg is None or q["mean_ra_deg"] is None or q["mean_dec_deg"] is None:
+        return ""
+    offset, angle = wobble((q["mean_ra_deg"], q["mean_dec_deg"]), (row.source_ra_deg, row.source_dec_deg))
+    return f"{offset:.2f} deg at {angle:.0f} deg"
+
+
+def _product_states(site: Site, layout: Layout, reduction: Plan | None) -> dict[int, tuple[ProductState, ProductState]]:
+    if reduction is None:
+        return {}
+    states: dict[int, dict[str, ProductState]] = {}
+    for found in assess(reduction, layout, site):
+        run = int(found.step.subject.removeprefix("run "))
+        state = ProductState.DONE if found.state is Standing.DONE else ProductState.PENDING
+        states.setdefault(run, {})[found.step.kind] = state
+    return {run: (s.get("dl2", ProductState.NONE), s.get("dl3", ProductState.NONE)) for run, s in states.items()}
+
+
+def _productions(reduction: Plan | None, registered: Mapping[str, ProductionRow]) -> tuple[UsedProduction, ...]:
+    used: dict[str, list[int]] = {}
+    for run, item in (reduction.context["runs"] if reduction else {}).items():
+        used.setdefault(item["production"], []).append(int(run))
+    return tuple(
+        UsedProduction(
+            name,
+            registered[name].line if name in registered else "",
+            registered[name].nsb_level_ghz if name in registered else None,
+            registered[name].lstchain_version if name in registered else "",
+            tuple(sorted(runs)),
+        )
+        for name, runs in sorted(used.items())
+    )
+
+
+def _bundles(site: Site, night: Night, reduction: Plan | None, collection: Plan | None) -> tuple[ReportBundle, ...]:
+    layout = layout_of(site)
+    bundles = []
+    for source in collection.context["sources"] if collection else []:
+        if reduction is None or collection is None:
+            continue
+        folder = bundle_folder(site, night, reduction, collection, source)
+        for version in list_versions(folder, layout):
+            if version.state is VersionState.CURRENT:
+                path = layout.absolute(version.path)
+                bundle = bundle_of(path)
+                runs = sorted(parse_run_file(p.name).run for p in path.glob("dl3_*.fits*"))
+                size = sum(p.stat().st_size for p in path.iterdir())
+                bundles.append(
+                    ReportBundle(
+                        source, version.version, version.path, True, tuple(runs), size, str(bundle.get("digest", ""))
+                    )
+                )
+    return tuple(bundles)
+
+
+def _checks(site: Site, layout: Layout, collection: Plan | None) -> tuple[SourceCheck, ...]:
+    if collection is None:
+        return ()
+    done = [a for a in assess(collection, layout, site, "check") if a.state is Standing.DONE]
+    return tuple(read_source_check(layout.absolute(a.step.primary.path)) for a in done)
+
+
+def _problems(row: NightRow, blocked: Sequence[QuarantineRow]) -> tuple[Problem, ...]:
+    found = [Problem(row.problem, "correct the datacheck, then start the DAG `nightly` again.")] if row.problem else []
+    found += [Problem(f"{q.subject}: {q.cause}", q.remedy) for q in blocked if not q.subject.startswith("run ")]
+    return tuple(found)
