@@ -80,10 +80,12 @@ def classify(
         None only for COMPLETED with 0:0 in both rows.
     """
     if parent is None:
+        # A slurmctld that is killed forgets the jobs of its last seconds. Running the step again is safe: if the job is
+        # there after all, the step's lock and manifest keep it from being made twice.
         return Failure(
-            Cause.UNKNOWN,
+            Cause.INFRASTRUCTURE,
             "the scheduler knows nothing about this step's job.",
-            "look at `sacct` on the login node; clear the task to run it again.",
+            "it is run again; if it happens often, tell the administrators of the cluster.",
         )
     peak = max((row.max_rss_mb or 0.0 for row in (parent, batch) if row), default=0.0) or None
     node = parent.node

@@ -14,6 +14,9 @@ from lstops.cluster.states import StateClass, cancelled_by, classify_state
 # slurm.conf(5): MaxArraySize is at most 4000001; a range beyond that is garbage and must not fill the memory
 _MAX_POSITION = 4_000_001
 
+#: exit code of a row that has none
+UNKNOWN_EXIT = -1
+
 _JOB = re.compile(r"^(?P<job>\d+)(?:_(?:(?P<one>\d+)|\[(?P<many>[^\]]*)\]))?(?:\.(?P<step>[A-Za-z0-9_+]+))?$")
 _RANGE = re.compile(r"^(\d+)(?:-(\d+)(?::(\d+))?)?$")
 _CLOCK = re.compile(r"^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)(?:\.\d+)?$")
@@ -67,7 +70,10 @@ class QueueRow:
 
 @dataclass(frozen=True)
 class AccountingRow:
-    """One line of sacct (`commands.SACCT_FIELDS`). Memory in MB, times in seconds; None where SLURM says nothing."""
+    """One line of sacct (`commands.SACCT_FIELDS`). Memory in MB, times in seconds; None where SLURM says nothing.
+
+    The exit code is `UNKNOWN_EXIT` where there is none.
+    """
 
     task: TaskId
     name: str
@@ -235,7 +241,8 @@ def parse_sacct(text: str) -> AccountingText:
                 raise ValueError("fields are missing")
             task = parse_task_id(fields[0])
             code, _, signal = fields[3].partition(":")
-            numbers = int(code), int(signal or 0)
+            # a step that was not ended properly (TIMEOUT, NODE_FAIL of its job) has no exit code yet, or never
+            numbers = (int(code), int(signal or 0)) if fields[3] else (UNKNOWN_EXIT, 0)
         except ValueError:
             unreadable.append(line)
             continue
@@ -262,5 +269,5 @@ def parse_sacct(text: str) -> AccountingText:
 def parse_scontrol(text: str) -> dict[str, str]:
     """`Key=Value` words of the first record of `scontrol show job`; values with blanks are cut at the next key."""
     record = text.strip().split("\n\n", 1)[0]
-    found = re.findall(r"(?:^|\s)([A-Za-z][\w/:]*)=(.*?)(?=\s+[A-Za-z][\w/:]*=|\s*$)", record, flags=re.S)
+    found = re.findall(r"(?:^|\s)([A-Z][\w/:]*)=(.*?)(?=\s+[A-Z][\w/:]*=|\s*$)", record, flags=re.S)
     return {key: " ".join(value.split()) for key, value in found}

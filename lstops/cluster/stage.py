@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lstops.cluster.client import ClusterClient, Submission
 from lstops.cluster.failure import Cause, Failure, classify
-from lstops.cluster.parsers import AccountingRow
+from lstops.cluster.parsers import UNKNOWN_EXIT, AccountingRow
 from lstops.cluster.records import JobRecord, jobs_dir, read_record, write_record
 from lstops.cluster.resources import Escalation, combine, escalate
 from lstops.cluster.script import MAX_TASKS, ArrayScript, render
@@ -230,8 +230,11 @@ def submit(context: StageContext, client: ClusterClient, record: JobRecord) -> t
 
 def settled(record: JobRecord, rows: Sequence[AccountingRow]) -> bool:
     """True if accounting knows an end for every task (it can lag behind the queue)."""
-    ended = {p for row in rows if not row.task.step and not row.state_class.active for p in row.task.positions}
-    return ended >= set(range(len(record.indices)))
+    parents, batches = _by_position(rows)
+    ended = {position for position, row in parents.items() if not row.state_class.active}
+    # the batch step's row is completed a moment after its job's
+    late = {p for p, row in batches.items() if p in ended and parents[p].succeeded and row.exit_code == UNKNOWN_EXIT}
+    return ended - late >= set(range(len(record.indices)))
 
 
 def judge(
@@ -303,7 +306,9 @@ def _trouble(context: StageContext, record: JobRecord, index: int, failure: Fail
     step = context.step(index)
     log = log_path(context.layout, record, index)
     times = record.tries[index]
-    what = failure.what if times == 1 else f"{failure.what} It was tried {times} times."
+    what = failure.what.removeprefix(f"{step.label}: ")
+    if times > 1:
+        what += f" It was tried {times} times."
     remedy = failure.remedy
     if failure.cause in (Cause.MEMORY, Cause.TIME):
         word = "memory (mem_mb)" if failure.cause is Cause.MEMORY else "time (time_min)"

@@ -88,7 +88,7 @@ class Frame:
         """
         _, begin, rest = stdout.partition(f"\nlstops-begin-{self.nonce}\n")
         body, end, status = rest.rpartition(f"\nlstops-end-{self.nonce} ")
-        if not begin or not end or not status.strip().isdecimal():
+        if not begin or not end or not status.endswith("\n") or not status.strip().isdecimal():
             raise TransportError(
                 f"the answer of {where} was cut: {(stderr or stdout).strip()[-300:]!r}.",
                 "it is tried again; if it stays so, log in there and look at the shell's start-up files.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,7 @@ _DEFAULT_TIME = "60"
 _IGNORED = frozenset(
     {"account", "partition", "nice", "exclude", "nodes", "ntasks", "open-mode", "no-requeue", "parsable", "qos"}
 )
+_FORMAT = re.compile(r"%.|[^%]+")
 _FLAGS = frozenset({"no-requeue", "parsable"})
 
 
@@ -220,7 +222,10 @@ def squeue(spool: Spool, words: list[str]) -> int:
     options = _short_options(words, "ojt", "h")
     wanted = set(options["name"].split(",")) if "name" in options else None
     everything = options.get("t") == "all"
-    template = options.get("o", "%i %T %j")
+    # format letters, and literal text marked by a leading "="
+    parts = [part if part.startswith("%") else f"={part}" for part in _FORMAT.findall(options.get("o", "%i %T %j"))]
+    if unknown := [part for part in parts if part.startswith("%") and part[1:] not in "iAFTMlSNjr"]:
+        raise RefusedError(f"Invalid job format specification: {unknown[0]}")
     now = time.time()
     for job in spool.all():
         if wanted is not None and job.options.name not in wanted:
@@ -229,25 +234,18 @@ def squeue(spool: Spool, words: list[str]) -> int:
             if task.final and (not everything or (task.ended or 0) < now - MIN_JOB_AGE_S):
                 continue
             values = {
-                "i": name,
-                "A": str(job.number),
-                "F": str(job.number),
-                "T": task.state,
-                "M": _clock((task.ended or now) - task.started) if task.started else "0:00",
-                "l": _clock(job.options.time_s),
-                "S": _date(task.started) if task.started else "N/A",
-                "N": os.uname().nodename if task.started else "",
-                "j": job.options.name,
-                "r": task.reason,
+                "%i": name,
+                "%A": str(job.number),
+                "%F": str(job.number),
+                "%T": task.state,
+                "%M": _clock((task.ended or now) - task.started) if task.started else "0:00",
+                "%l": _clock(job.options.time_s),
+                "%S": _date(task.started) if task.started else "N/A",
+                "%N": os.uname().nodename if task.started else "",
+                "%j": job.options.name,
+                "%r": task.reason,
             }
-            text, line = template, ""
-            while "%" in text:
-                before, _, text = text.partition("%")
-                if text[:1] not in values:
-                    raise RefusedError(f"Invalid job format specification: {text[:1]}")
-                line += before + values[text[0]]
-                text = text[1:]
-            print(line + text)
+            print("".join(values.get(part, part[1:]) for part in parts))
     return 0
 
 
