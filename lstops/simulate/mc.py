@@ -58,9 +58,9 @@ def simulate(rng: np.random.Generator, node: NodeSpec) -> Sample:
         parts.append(batch[:7])
         thrown.append(batch[7:])
         n_triggered += len(batch[0])
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    energy, impact = (np.concatenate(column) for column in zip(*thrown, strict=True))
-    return Sample(*columns, energy, impact)
+    energy, alt, az, core_x, core_y, pe, time_ns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    thrown_energy, thrown_impact = (np.concatenate(column) for column in zip(*thrown, strict=True))
+    return Sample(energy, alt, az, core_x, core_y, pe, time_ns, thrown_energy, thrown_impact)
 
 
 def _throw(rng: np.random.Generator, node: NodeSpec) -> tuple[Any, ...]:

@@ -29,7 +29,7 @@ from lstops.simulate.physics import (
     throw_offset,
     throw_power_law,
 )
-from lstops.simulate.plan import RunSpec, SitePlan, tailcut_of
+from lstops.simulate.plan import RunSpec, SitePlan
 from lstops.simulate.showers import TRIGGER_THRESHOLD_PE, Particle, Showers, image_showers, light_yield_pe
 
 #: Cosmic rays with less light than this (p.e.) are thinned with probability (N / N1)^k: the intensity spectrum is
@@ -169,17 +169,6 @@ def _interleaved_batches(
     yield _Batch(EventKind.FLATFIELD, times, charge, peak.astype(np.float32))
 
 
-def lstchain_config(q95_pe: float) -> dict[str, Any]:
-    """lstchain's standard data configuration with the cleaning that fits the pedestals' 95 % quantile."""
-    from lstchain.io import standard_config
-
-    config: dict[str, Any] = copy.deepcopy(standard_config)
-    picture, boundary = tailcut_of(q95_pe)
-    for section in ("tailcut", "tailcuts_clean_with_pedestal_threshold"):
-        config[section].update(picture_thresh=picture, boundary_thresh=boundary)
-    return config
-
-
 def make_subrun(plan: SitePlan, run: RunSpec, subrun: int, dl1: Path, muons: Path) -> int:
     """Make the DL1 file and the muon rings of a subrun.
 
@@ -188,6 +177,8 @@ def make_subrun(plan: SitePlan, run: RunSpec, subrun: int, dl1: Path, muons: Pat
     int
         Number of events written.
     """
+    from lstchain.io import standard_config
+
     rng = np.random.default_rng([plan.seed, run.run_id, subrun])
     noise = PixelNoise(run.nsb_ghz, seed=int(rng.integers(2**31)))
     moments = noise.moments()
@@ -197,7 +188,8 @@ def make_subrun(plan: SitePlan, run: RunSpec, subrun: int, dl1: Path, muons: Pat
         *_gamma_batches(rng, noise, run, track, plan.crab_boost),
         *_interleaved_batches(rng, noise, run, track, plan.flatfield_hz),
     ]
-    with dl1_writer(dl1, lstchain_config(moments.q95), run.run_id) as writer:
+    # the first pass over a night always has the standard cleaning (tailcut84), whatever the NSB
+    with dl1_writer(dl1, copy.deepcopy(standard_config), run.run_id) as writer:
         start = float(track.unix_s[0])
         for unix_s, interleaved in ((start - 3600.0, False), (start, True)):
             writer.monitoring(monitoring_container(rng, unix_s, moments.std12, plan.bad_pixels, interleaved))

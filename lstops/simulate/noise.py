@@ -42,7 +42,7 @@ def single_pe_table(n: int = 20000) -> Array32:
     charge, probability = np.loadtxt(get_resource_path("data/SinglePhE_ResponseInPhE_expo2Gaus.dat")).T
     cumulative = np.cumsum(probability)
     quantiles = (np.arange(n) + 0.5) / n * cumulative[-1]
-    return np.interp(quantiles, cumulative, charge).astype(np.float32)
+    return np.asarray(np.interp(quantiles, cumulative, charge), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class PixelNoise:
         return waves
 
     def _rows(self, time_ns: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-        return np.clip(((time_ns + _LEAD_NS) * _FINE).astype(int), 0, self._n_fine - 1)
+        return np.asarray(np.clip(((time_ns + _LEAD_NS) * _FINE).astype(np.intp), 0, self._n_fine - 1))
 
     def _add_light(self, waves: Array32, counts: npt.NDArray[Any], time_ns: npt.NDArray[Any]) -> None:
         """Add pulses in place; ``counts`` (p.e.) must be sorted in descending order."""

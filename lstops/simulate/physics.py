@@ -1,4 +1,4 @@
-"""What falls from the sky: spectra, thrown areas and rates. Energies in TeV, lengths in m, angles in deg, times in s."""
+"""What falls from the sky: spectra, thrown areas and rates. Energies in TeV, lengths in m, angles in deg, times s."""
 
 from __future__ import annotations
 

@@ -104,8 +104,8 @@ class SiteSize:
 
 
 SIZES = {
-    "small": SiteSize("small", 3.0, 1.5, (10.0, 35.0), (10.0, 35.0), 60, 60, 60, 40, runs=(2001, 2007)),
-    "demo": SiteSize("demo", 4.0, 3.0, (10.0, 35.0), (10.0, 23.0, 35.0), 1500, 1500, 1500, 150),
+    "small": SiteSize("small", 2.0, 1.0, (10.0, 35.0), (10.0, 35.0), 60, 60, 60, 40, runs=(2001, 2007)),
+    "demo": SiteSize("demo", 3.0, 2.0, (10.0, 35.0), (10.0, 23.0, 35.0), 1500, 1500, 1500, 150),
 }
 
 #: Azimuths (deg) of the training nodes: both sides of the Crab's culmination
@@ -186,12 +186,6 @@ def tailcut_of(q95_pe: float) -> tuple[int, int]:
     """Picture and boundary threshold (p.e.) that lstchain_find_tailcuts chooses for a pedestal quantile."""
     picture = TAILCUT_PICTURE_PE[sum(q95_pe >= edge for edge in TAILCUT_EDGES_PE)]
     return picture, picture // 2
-
-
-def tailcut_directory(q95_pe: float) -> str:
-    """Name of the tailcut directory: tailcut84, tailcut1005, tailcut1206 ..."""
-    picture, boundary = tailcut_of(q95_pe)
-    return f"tailcut{picture}{boundary}" if picture == 8 else f"tailcut{picture}{boundary:02d}"
 
 
 def _night_runs(size: SiteSize) -> tuple[RunSpec, ...]:

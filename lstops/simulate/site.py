@@ -88,6 +88,12 @@ class SitePaths:
         name = f"dl1_simtel_corsika_theta_{zenith}_az_{azimuth}_run{node.run_id}_{stem}.h5"
         return top / node.particle / node.name / name
 
+    def node_simtel(self, node: NodeSpec) -> Path:
+        """sim_telarray file of a training node of diffuse gammas, for the NSB tuning tools."""
+        name = f"simtel_corsika_theta_{node.zenith_deg:.3f}_az_{node.azimuth_deg:.3f}_run{node.run_id}.simtel.gz"
+        top = self.base / "mc/DL0/LSTProd2/TrainingDataset" / node.particle / self._plan.dec_line
+        return top / "sim_telarray" / node.name / "output_v1.4" / name
+
 
 def _subrun(plan: SitePlan, paths: SitePaths, run: RunSpec, subrun: int) -> None:
     from lstops.simulate.night import make_subrun
@@ -190,6 +196,15 @@ def _node(plan: SitePlan, paths: SitePaths, node: NodeSpec) -> None:
         (scratch / target.name).replace(target)
 
 
+def _simtel(plan: SitePlan, paths: SitePaths, node: NodeSpec) -> None:
+    from lstops.simulate.simtel import make_simtel
+
+    target = paths.node_simtel(node)
+    with scratch_beside(target.parent) as scratch:
+        make_simtel(plan, node, scratch / target.name)
+        (scratch / target.name).replace(target)
+
+
 def _tables(plan: SitePlan, paths: SitePaths) -> None:
     with scratch_beside(paths.base) as scratch:
         write_run_summary(plan, scratch / "summary.ecsv")
@@ -209,7 +224,11 @@ def plan_tasks(plan: SitePlan, paths: SitePaths) -> list[Task]:
         names = []
         for i in range(run.n_subruns):
             name = f"run{run.run_id:05d}.{i:04d}"
-            outputs = (paths.subrun_dl1(run, i), paths.subrun_muons(run, i), paths.subrun_datacheck(run, i))
+            outputs: tuple[Path, ...] = (
+                paths.subrun_dl1(run, i),
+                paths.subrun_muons(run, i),
+                paths.subrun_datacheck(run, i),
+            )
             tasks.append(Task(name, [common, asdict(run), i], outputs, _call(_subrun, plan, paths, run, i)))
             names.append(name)
         outputs = (paths.run_dl1(run), paths.run_datacheck(run))
@@ -222,6 +241,15 @@ def plan_tasks(plan: SitePlan, paths: SitePaths) -> list[Task]:
     for node in plan.nodes:
         outputs = (paths.node_dl1(node),)
         tasks.append(Task(f"node{node.run_id}", [common, asdict(node)], outputs, _call(_node, plan, paths, node)))
+    first = plan.nodes[0]
+    tasks.append(
+        Task(
+            "simtel",
+            [common, asdict(first), plan.size.simtel_events],
+            (paths.node_simtel(first),),
+            _call(_simtel, plan, paths, first),
+        )
+    )
     tasks.append(
         Task(
             "tables",

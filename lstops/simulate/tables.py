@@ -16,7 +16,7 @@ from lstops.simulate.physics import (
     CRAB_RA_DEG,
     crab_integral,
 )
-from lstops.simulate.plan import RunSpec, SitePlan
+from lstops.simulate.plan import RunSpec, SitePlan, tailcut_of
 
 #: Data model of files written by the first event builder, which have the reference counters (ctapipe_io_lst)
 DATA_FORMAT = "R1.CameraEvent"
@@ -79,7 +79,6 @@ def truth_of(plan: SitePlan) -> dict[str, Any]:
     """
     from lstops.simulate.night import track_of
     from lstops.simulate.noise import PixelNoise
-    from lstops.simulate.plan import tailcut_directory
 
     moments = {rate: PixelNoise(rate, seed=1).moments() for rate in {run.nsb_ghz for run in plan.runs}}
     runs: list[dict[str, Any]] = []
@@ -93,7 +92,7 @@ def truth_of(plan: SitePlan) -> dict[str, Any]:
                 "diffuse_nsb_std_pe": pedestal.std if run.pedestal_hz else None,
                 "pedestal_q95_pe": pedestal.q95,
                 "extra_nsb_ghz_over_mc": run.nsb_ghz - plan.mc_nsb_ghz,
-                "tailcut": tailcut_directory(pedestal.q95),
+                "picture_threshold_pe": tailcut_of(pedestal.q95)[0],
                 "zenith_deg": float(np.rad2deg(np.mean([track.zenith_rad for track in tracks]))),
                 "azimuth_deg": float(np.rad2deg(np.mean([track.az_rad.mean() for track in tracks])) % 360),
                 "elapsed_s": run.n_subruns * run.subrun_s,
