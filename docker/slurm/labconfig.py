@@ -197,7 +197,7 @@ def make_folders(base: Path) -> None:
         own(base / name, owner)
 
 
-def make_keys(lab: Lab, authorized: str | None, key_owner: int | None) -> None:
+def make_keys(lab: Lab, authorized: str | None) -> None:
     """Make host key, user key, known_hosts and an ssh configuration; existing keys are kept.
 
     known_hosts is made from the host key itself: it was never learnt over the network.
@@ -217,17 +217,31 @@ def make_keys(lab: Lab, authorized: str | None, key_owner: int | None) -> None:
         f"Host lab\n  HostName {lab.host}\n  Port {port}\n  User {lab.user}\n  IdentityFile {ssh}/id_ed25519\n"
         f"  IdentitiesOnly yes\n  UserKnownHostsFile {ssh}/known_hosts\n  StrictHostKeyChecking yes\n  BatchMode yes\n"
     )
-    if key_owner is not None:
-        os.chown(ssh / "id_ed25519", key_owner, key_owner)
 
 
-def make_user(name: str) -> None:
+def publish_keys(lab: Lab, folder: Path, uid: int | None) -> None:
+    """Copy what a client needs, and nothing else, into a folder that clients can see."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, mode in (("id_ed25519", 0o600), ("known_hosts", 0o644)):
+        staged = folder / f".{name}"
+        staged.unlink(missing_ok=True)
+        staged.touch(mode=mode)
+        staged.write_bytes((lab.path / "ssh" / name).read_bytes())
+        if uid is not None:
+            os.chown(staged, uid, uid)
+        staged.replace(folder / name)
+
+
+def make_user(name: str, uid: int | None = None) -> None:
     """Make an unprivileged user for logins unless it exists."""
     try:
         pwd.getpwnam(name)
     except KeyError:
         # "*" is no password; the default "!" would lock the account for sshd without PAM
-        argv = ["useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", name]
+        argv = ["useradd", "--create-home", "--shell", "/bin/bash", "--password", "*"]
+        # the uid may be that of another account here: what counts is whose files are on the shared volume
+        argv += ["--non-unique", "--uid", str(uid)] if uid is not None else []
+        argv.append(name)
         done = subprocess.run(argv, capture_output=True, text=True)
         if done.returncode != 0:
             raise LabError(f"useradd {name} failed: {done.stderr.strip()}") from None

@@ -30,6 +30,7 @@ from labconfig import (
     make_keys,
     make_user,
     new_lab,
+    publish_keys,
     write_config,
 )
 from labdaemons import idle_nodes, start_cluster, start_daemon, stop_daemon, stop_lab
@@ -40,7 +41,7 @@ def start(arguments: argparse.Namespace) -> Lab:
     """Start what does not run of a new or a known laboratory, and wait until every node is idle."""
     base = Path(arguments.base).resolve()
     if arguments.make_user and arguments.user:
-        make_user(arguments.user)
+        make_user(arguments.user, arguments.uid)
     check_machine(base, arguments.user)
     if (base / "lab.json").exists():
         lab = Lab.load(base)
@@ -52,7 +53,7 @@ def start(arguments: argparse.Namespace) -> Lab:
         lab.host, lab.ssh_listen = arguments.ssh_name, arguments.ssh_listen
         lab.banner = arguments.banner is not None
         authorized = Path(arguments.authorized_keys).read_text() if arguments.authorized_keys else None
-        make_keys(lab, authorized, arguments.key_owner)
+        make_keys(lab, authorized)
         write_config(lab, arguments.banner)
         lab.save()
     if not any(labproc.running(lab.path, name) for name in lab.daemons()):
@@ -70,6 +71,8 @@ def start(arguments: argparse.Namespace) -> Lab:
         write_config(lab, banner)
         start_cluster(lab)
     lab.save()
+    if arguments.publish:
+        publish_keys(lab, Path(arguments.publish), arguments.uid)
     return lab
 
 
@@ -121,7 +124,8 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--ssh-listen", default="127.0.0.1", help="127.0.0.1, or * for all addresses")
         sub.add_argument("--ssh-name", default="127.0.0.1", help="host name that clients use")
         sub.add_argument("--authorized-keys", help="file with further public keys that may log in")
-        sub.add_argument("--key-owner", type=int, help="uid that owns the generated private key")
+        sub.add_argument("--uid", type=int, help="uid of the user that is made, and owner of what is published")
+        sub.add_argument("--publish", help="folder that gets a copy of private key and known_hosts, for clients")
     for name in ("status", "stop", "daemon"):
         sub = commands.add_parser(name)
         sub.add_argument("--base", required=True)

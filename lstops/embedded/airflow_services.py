@@ -253,14 +253,23 @@ class EmbeddedAirflow:
             return str(row[0]) if row else None
 
     def _health(self) -> dict[str, Any]:
-        import httpx
+        return _health(self.url)
 
-        try:
-            answer = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5.0, trust_env=False)
-            return dict(answer.json()) if answer.is_success else {}
-        except (httpx.TransportError, ValueError):
-            # not up yet; whether it still runs is asked apart
-            return {}
+
+def component_healthy(api_url: str, name: str) -> bool:
+    """Return whether the API server at an address says that a component is well."""
+    return _is_healthy(name, _health(api_url))
+
+
+def _health(api_url: str) -> dict[str, Any]:
+    import httpx
+
+    try:
+        answer = httpx.get(f"{api_url}/api/v2/monitor/health", timeout=5.0, trust_env=False)
+        return dict(answer.json()) if answer.is_success else {}
+    except (httpx.TransportError, ValueError):
+        # not up yet; whether it still runs is asked apart
+        return {}
 
 
 def _is_healthy(name: str, health: Mapping[str, Any]) -> bool:

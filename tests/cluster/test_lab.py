@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from lstops.embedded.errors import ServiceError
-from lstops.embedded.slurm_lab import SlurmLab
+from lstops.embedded.slurm_lab import SCRIPT, SlurmLab
 from lstops.errors import TransportError
 
 from .conftest import require_lab
@@ -152,6 +155,57 @@ def test_a_second_lab_with_banner_beside_the_first_leaves_nothing(slurm_lab: Slu
     assert not lab.base.exists()
     assert [(p.pid, p.cmdline()) for p in of_lab(lab.base)] == []
     assert all(slurm_lab.daemons().values()), "the other laboratory goes on"
+
+
+@pytest.fixture
+def new_user() -> Iterator[str]:
+    """The name of a user that does not exist yet, and does not after the test."""
+    name = f"lstops-{os.getpid()}"
+    yield name
+    subprocess.run(["userdel", "--remove", name], capture_output=True)
+
+
+def test_the_containers_command_runs_until_it_is_told_to_stop(tmp_path: Path, new_user: str) -> None:
+    """What the SLURM image starts with, with everything on loopback."""
+    require_lab()
+    lab = SlurmLab.temporary()
+    argv = [sys.executable, SCRIPT, "run", "--base", lab.base, "--nodes", "1", "--cgroup", "none"]
+    argv += ["--publish", tmp_path / "keys", "--user", new_user, "--make-user"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["idle_nodes"] == list(lab.access().nodes)
+        access = lab.access()
+        published = ["-o", f"UserKnownHostsFile={tmp_path}/keys/known_hosts", "-i", tmp_path / "keys/id_ed25519"]
+        strict = ["-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"]
+        login = ["ssh", "-F", "none", *strict, *published, "-p", str(access.port), f"{new_user}@{access.host}"]
+        done = subprocess.run([*login, "id -un; sinfo -h -o %T"], capture_output=True, text=True)
+        assert (done.stdout.split(), done.stderr) == ([new_user, "idle"], "")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert [(p.pid, p.cmdline()) for p in of_lab(lab.base)] == []
+    finally:
+        process.kill()
+        process.communicate()
+        lab.stop(purge=True)
+
+
+def test_the_containers_command_ends_when_a_daemon_does(tmp_path: Path) -> None:
+    require_lab()
+    lab = SlurmLab.temporary()
+    argv = [sys.executable, SCRIPT, "run", "--base", lab.base, "--nodes", "1", "--cgroup", "none"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        pids = json.loads(process.stdout.readline())["daemons"]
+        os.kill(pids["slurmdbd"], signal.SIGKILL)
+        assert process.wait(60) == 1
+        assert "ended on their own: slurmdbd" in process.communicate()[1]
+        assert [(p.pid, p.cmdline()) for p in of_lab(lab.base)] == []
+    finally:
+        process.kill()
+        process.communicate()
+        lab.stop(purge=True)
 
 
 def test_a_folder_closed_to_others_is_refused(tmp_path: Path) -> None:
