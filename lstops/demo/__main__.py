@@ -20,11 +20,12 @@ def run(
     cluster: Annotated[str, typer.Option(help="local or slurm")] = "local",
     home: Annotated[str | None, typer.Option(help="Folder of the demo; default: LSTOPS_HOME.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the synthetic site.")] = 1,
+    size: Annotated[str, typer.Option(help="Size of the synthetic site: demo, or small (few events).")] = "demo",
 ) -> None:
     """Set everything up and run the main job."""
     from lstops.demo import driver
 
-    driver.run(make_setting(cluster, home), seed)
+    driver.run(make_setting(cluster, home), seed, size)
 
 
 @app.command()

@@ -23,7 +23,7 @@ from lstops.step.assess import Standing, assess
 from lstops.step.plans import load_plan, site_of_plan
 
 
-def run(setting: Setting, seed: int = 1) -> None:
+def run(setting: Setting, seed: int = 1, size: str = "demo") -> None:
     """Set everything up, run the main job and show the result.
 
     Raises
@@ -39,7 +39,7 @@ def run(setting: Setting, seed: int = 1) -> None:
         progress.timed("SLURM lab", lambda: _start_lab(setting))
     services = Services(setting.home)
     started = _in_background(lambda: _start_services(services, progress))
-    progress.timed("synthetic site", lambda: make_site(setting, seed, progress))
+    progress.timed("synthetic site", lambda: make_site(setting, seed, progress, size))
     started()
     night = Night.parse(json.loads((setting.base / "truth.json").read_text())["night"])
     with services.client() as client:
@@ -102,7 +102,7 @@ def _in_background(work: Callable[[], None]) -> Callable[[], None]:
     return wait
 
 
-def make_site(setting: Setting, seed: int, progress: Progress, size: str = "demo") -> None:
+def make_site(setting: Setting, seed: int, progress: Progress, size: str) -> None:
     """Make the synthetic night and Monte Carlo; what is there already is kept.
 
     Raises
@@ -167,8 +167,9 @@ def show_result(setting: Setting, night: Night, services: Services, progress: Pr
     site = load_site(setting.site_file)
     report = make_report(site, night)
     progress.console.print(night_table(report))
-    for name, path in (("DL3 bundle", report.bundle_path), ("report", report_file(site, night))):
-        progress.console.print(f"[bold]{name}[/bold]  {path}")
+    for bundle in report.published:
+        progress.console.print(f"[bold]DL3 bundle[/bold]  {site.base / bundle.path}")
+    progress.console.print(f"[bold]report[/bold]      {report_file(site, night)}")
     progress.console.print(
         f"[bold]web page[/bold]    {services.airflow.url}  user admin, password in {services.airflow.folders.passwords}"
     )

@@ -86,7 +86,7 @@ def plan_for_night(site: Site, night: Night, profile: str | None = None) -> str:
         production=production_name(site, night, level),
         lstchain_version=nightly.lstchain_version,
         subrun=subrun,
-        cuts=load_cuts(),
+        cuts=load_cuts(site.cuts),
     )
     inventory = scan_inventory(layout, site.production.base_production, nightly.declination_line)
     plan = plan_tuned_production(request, site, inventory)

@@ -54,7 +54,7 @@ def plan_reduction(site: Site, night: Night, profile: str | None = None) -> str:
     accepted, refused = split_runs(jobs, Field.at(datetime.now(timezone.utc)))
     causes |= {f"run {refusal.run}": (refusal.reason, refusal.remedy) for refusal in refused}
     request = NightRequest(
-        night, nightly.pipeline_version, nightly.tailcut, nightly.lstchain_version, load_cuts(), accepted
+        night, nightly.pipeline_version, nightly.tailcut, nightly.lstchain_version, load_cuts(site.cuts), accepted
     )
     plan = plan_night(request, site)
     plan = plan.model_copy(
@@ -249,7 +249,7 @@ def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, 
     steps = _steps_of(collection, source)
     index = steps["index"]
     products = tuple(i.path for i in index.inputs if i.kind is ArtifactKind.DL3)
-    cuts = load_cuts()
+    cuts = load_cuts(site.cuts)
     check_done = {a.step.primary.path for a in assess(collection, layout, site, "check") if a.state is Standing.DONE}
     extras = tuple(o.path for o in steps["check"].outputs) if steps["check"].primary.path in check_done else ()
     with catalog_session() as session:

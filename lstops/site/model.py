@@ -153,7 +153,15 @@ class ProductionSettings(Frozen):
 
 
 class Site(Frozen):
-    """One site file."""
+    """One site file.
+
+    Attributes
+    ----------
+    resources : dict
+        By kind of step; `default` for the others.
+    cuts : str
+        The one cut set of IRFs and DL3: a file of config/cuts.
+    """
 
     name: str
     base: Path
@@ -165,6 +173,7 @@ class Site(Frozen):
     production: ProductionSettings
     resources: dict[str, Resources] = Field(default_factory=dict)
     targets: str = "targets.yaml"
+    cuts: str = "standard"
 
     @field_validator("base")
     @classmethod
