@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lstops.cluster import commands
 from lstops.cluster.commands import Programs, programs_for
-from lstops.cluster.parsers import AccountingRow, parse_sacct, parse_submitted
+from lstops.cluster.parsers import AccountingRow, QueueRow, parse_sacct, parse_squeue, parse_submitted
 from lstops.cluster.queue import JobView, missing_jobs, views_of_accounting, views_of_queue
 from lstops.cluster.transport import AsyncLocalTransport, AsyncTransport, Completed, LocalTransport, Transport
 from lstops.errors import ConfigError, SubmitError, TransportError
@@ -113,6 +113,13 @@ class ClusterClient:
         if gone := missing_jobs(views, jobs):
             views |= views_of_accounting(self._checked(commands.sacct(self.programs, gone)).stdout)
         return {job: views[job] for job in jobs if job in views}
+
+    def queue_rows(self) -> tuple[QueueRow, ...]:
+        """Everything of our user in the queue. Raises TransportError as `poll`."""
+        parsed = parse_squeue(self._checked(commands.squeue(self.programs)).stdout)
+        if parsed.unreadable:
+            raise TransportError(f"squeue answered {parsed.unreadable[0]!r}, which is no row.", "try again.")
+        return parsed.rows
 
     def account(self, job: str) -> tuple[AccountingRow, ...]:
         """Accounting of one job, with its steps.

@@ -19,7 +19,7 @@ UNKNOWN_EXIT = -1
 
 _JOB = re.compile(r"^(?P<job>\d+)(?:_(?:(?P<one>\d+)|\[(?P<many>[^\]]*)\]))?(?:\.(?P<step>[A-Za-z0-9_+]+))?$")
 _RANGE = re.compile(r"^(\d+)(?:-(\d+)(?::(\d+))?)?$")
-_CLOCK = re.compile(r"^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)(?:\.\d+)?$")
+_CLOCK = re.compile(r"^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)(\.\d+)?$")
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)([KMGTP]?)[nc]?$")
 _UNIT_MB = {"": 1.0, "K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2, "P": 1024.0**3}
 
@@ -188,8 +188,15 @@ def parse_clock(text: str) -> int | None:
     match = _CLOCK.match(text.strip())
     if not match:
         return None
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups()[:4])
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def parse_cpu(text: str) -> float | None:
+    """Seconds of sacct's CPU times, which may have a fraction: `01:02.345`."""
+    whole = parse_clock(text)
+    match = _CLOCK.match(text.strip())
+    return None if whole is None or match is None else whole + float(match[5] or 0)
 
 
 def parse_mb(text: str) -> float | None:
@@ -246,7 +253,6 @@ def parse_sacct(text: str) -> AccountingText:
         except ValueError:
             unreadable.append(line)
             continue
-        cpu = parse_clock(fields[8])
         rows.append(
             AccountingRow(
                 task,
@@ -258,7 +264,7 @@ def parse_sacct(text: str) -> AccountingText:
                 parse_clock(fields[5]),
                 parse_mb(fields[6]) if fields[6] else None,
                 parse_mb(fields[7]) if fields[7] else None,
-                float(cpu) if cpu is not None else None,
+                parse_cpu(fields[8]),
                 fields[9],
                 fields[10],
             )

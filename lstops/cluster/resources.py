@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from lstops.cluster.failure import Cause, Failure
 from lstops.errors import ConfigError
+from lstops.paths import config_dir
 from lstops.site.model import Partition, describe
 from lstops.step.model import Frozen, Resources
 
@@ -44,16 +45,10 @@ def load_escalation(path: Path | None = None) -> Escalation:
     Raises
     ------
     ConfigError
-        If a given file cannot be read or a value in it is wrong.
+        If the file cannot be read or a value in it is wrong.
     """
     given = path or (Path(os.environ["LSTOPS_ESCALATION"]) if "LSTOPS_ESCALATION" in os.environ else None)
-    package = Path(__file__).resolve().parents[1]
-    candidates = [given] if given else [package / "_config/escalation.yaml", package.parent / "config/escalation.yaml"]
-    where = next((c for c in candidates if c and c.is_file()), None)
-    if where is None:
-        if given:
-            raise ConfigError(f"no escalation table at {given}.", "correct LSTOPS_ESCALATION.")
-        return Escalation()
+    where = given or config_dir() / "escalation.yaml"
     try:
         return Escalation.model_validate(yaml.safe_load(where.read_text()) or {})
     except ValidationError as error:

@@ -87,6 +87,7 @@ def test_sacct_rows() -> None:
     by_task = {(row.task.positions, row.task.step): row for row in parsed.rows}
     assert by_task[(4,), ""].succeeded
     assert by_task[(4,), "batch"].max_rss_mb == pytest.approx(812 / 1024)
+    assert by_task[(4,), ""].cpu_s == pytest.approx(5.123)
     assert by_task[(5,), ""].cancelled_by == 1001
     assert by_task[(6,), ""].signal == 125
     assert by_task[(7, 8, 9), ""].state_class is StateClass.WAITING

@@ -261,7 +261,7 @@ def _accounting(job: Job, name: str, task: TaskState, step: str, now: float) -> 
         "Timelimit": "" if step else _clock(job.options.time_s),
         "MaxRSS": f"{task.max_rss_kb}K" if step else "",
         "ReqMem": "" if step or job.options.mem_mb is None else f"{job.options.mem_mb:g}M",
-        "TotalCPU": _clock(task.cpu_s),
+        "TotalCPU": f"{_clock(task.cpu_s)}.{int(task.cpu_s * 1000) % 1000:03d}",
         "NodeList": os.uname().nodename if task.started else "None assigned",
         "Submit": _date(job.options.submitted),
     }
