@@ -1,0 +1,118 @@
+"""Names of targets and where they are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lstops.errors import ConfigError
+from lstops.paths import config_dir
+from lstops.quality.profiles import validated
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in the sky.
+
+    Parameters
+    ----------
+    name : str
+        Of the target list, or the text that gave the coordinates.
+    ra_deg, dec_deg : float
+        ICRS.
+    """
+
+    name: str
+    ra_deg: float
+    dec_deg: float
+
+
+class Target(BaseModel):
+    """An entry of the target list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    ra_deg: float = Field(ge=0, lt=360, allow_inf_nan=False)
+    dec_deg: float = Field(ge=-90, le=90, allow_inf_nan=False)
+
+
+class TargetList(BaseModel):
+    """The targets of a site."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    targets: tuple[Target, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> TargetList:
+        owner: dict[str, str] = {}
+        for target in self.targets:
+            for name in (target.name, *target.aliases):
+                if owner.setdefault(_plain(name), target.name) != target.name:
+                    raise ValueError(f"{name!r} names both {owner[_plain(name)]!r} and {target.name!r}")
+        return self
+
+    def find(self, text: str) -> Position:
+        """Return where a target is.
+
+        Parameters
+        ----------
+        text : str
+            A name or alias, or right ascension and declination in degrees: "83.63 22.01".
+
+        Raises
+        ------
+        ConfigError
+            For an unknown name and for impossible coordinates.
+        """
+        wanted = _plain(text)
+        for target in self.targets:
+            if wanted in map(_plain, (target.name, *target.aliases)):
+                return Position(target.name, target.ra_deg, target.dec_deg)
+        parts = text.replace(",", " ").split()
+        try:
+            numbers = [float(part) for part in parts]
+        except ValueError:
+            numbers = []
+        if len(numbers) != 2:
+            raise ConfigError(
+                f"The target {text!r} is unknown.",
+                'Give "ra dec" in degrees, or one of: ' + ", ".join(target.name for target in self.targets) + ".",
+            )
+        ra_deg, dec_deg = numbers
+        if not (0 <= ra_deg < 360 and -90 <= dec_deg <= 90):
+            raise ConfigError(
+                f"There is no right ascension {ra_deg} with declination {dec_deg}.",
+                "Give 0 to 360 and -90 to 90 degrees.",
+            )
+        return Position(text, ra_deg, dec_deg)
+
+
+def load_targets(path: Path | None = None) -> TargetList:
+    """Load a target list; that of the configuration directory if no file is named.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or wrong.
+    """
+    path = path or config_dir() / "targets.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read the target list {path}: {error.strerror}.", "Check the path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The target list {path} is not YAML: {error}", "Correct the file.") from error
+    return validated(TargetList, content, f"target list {path}")
+
+
+def _plain(name: str) -> str:
+    # a hyphen between letters or digits is a matter of taste ("Mrk-421"), before digits of a designation it is a sign
+    text = re.sub(r"[\s_]+", "", name).casefold()
+    return re.sub(r"(?<=[a-z])-(?=[0-9a-z])", "", text)
