@@ -20,6 +20,7 @@ from typing import Any
 
 from lstops.errors import DataError
 from lstops.science.command import exit_with, run_script
+from lstops.science.mc_config import updated_mc_config
 
 
 class TuningLevel(str, Enum):
@@ -79,15 +80,6 @@ def tuned_configuration(mc: dict[str, Any], tuned: dict[str, Any], level: Tuning
     return config
 
 
-def merge_into(config: dict[str, Any], update: dict[str, Any]) -> None:
-    """Change `config` by `update`, section by section (lists and numbers are replaced)."""
-    for key, value in update.items():
-        if isinstance(value, dict) and isinstance(config.get(key), dict):
-            merge_into(config[key], value)
-        else:
-            config[key] = value
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Tune the NSB of simulations to data.")
@@ -98,11 +90,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
 
-    from lstchain.io.config import get_mc_config, get_standard_config
+    from lstchain.io.config import get_standard_config
 
-    mc = get_mc_config()
-    if args.update:
-        merge_into(mc, json.loads(args.update.read_text()))
+    mc = updated_mc_config(args.update)
     with tempfile.TemporaryDirectory() as folder:
         config, result = Path(folder) / "data.json", Path(folder) / "tuned.json"
         config.write_text(json.dumps(data_configuration(get_standard_config())))
