@@ -329,7 +329,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result = check_source(options.dl3, _target(options))
         if options.plots:
-            from lstops.science.source_plots import write_plots
+            from lstops.report.source_plots import write_plots
 
             result = result.model_copy(update={"plots": tuple(p.name for p in write_plots(result, options.plots))})
     except LstOpsError as error:

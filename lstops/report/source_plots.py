@@ -1,4 +1,4 @@
-"""Two small plots of a source check: theta2 and spectrum."""
+"""Two small plots of a source check: theta2 and spectrum; drawn by the step and by the night report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_plots(check: SourceCheck, where: str) -> list[Path]:
     folder = prefix.is_dir() or where.endswith("/")
     (prefix if folder else prefix.parent).mkdir(parents=True, exist_ok=True)
     written = []
-    for name, draw in (("theta2", _draw_theta2), ("spectrum", _draw_spectrum)):
+    for name, draw in (("theta2", draw_theta2), ("spectrum", draw_spectrum)):
         path = prefix / f"{name}.png" if folder else prefix.with_name(f"{prefix.name}_{name}.png")
         _save(draw, check, path)
         written.append(path)
@@ -42,7 +42,8 @@ def _save(draw: Any, check: SourceCheck, path: Path) -> None:
     figure.savefig(path, dpi=_DPI, metadata={"Software": "lstops"})
 
 
-def _draw_theta2(axes: Any, check: SourceCheck) -> None:
+def draw_theta2(axes: Any, check: SourceCheck) -> None:
+    """Squared distance from the source, on and off."""
     t = check.theta2
     edges = np.array(t.edges_deg2)
     centres = (edges[1:] + edges[:-1]) / 2
@@ -63,7 +64,7 @@ def _draw_theta2(axes: Any, check: SourceCheck) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_spectrum(axes: Any, check: SourceCheck) -> None:
+def draw_spectrum(axes: Any, check: SourceCheck) -> None:
     """E2 dN/dE in erg / (cm2 s)."""
     erg = 1.602176634  # TeV in erg, exact since the SI of 2019
     energy = np.geomspace(check.energy_range_tev[0], INTEGRAL_RANGE_TEV[1], 200)

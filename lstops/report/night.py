@@ -1,0 +1,225 @@
+"""The report of a night: one self-contained page for the shift, and the same as a table for the terminal."""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lstops.report.model import NSB, R422, NightReport, ReportBundle, ReportRun
+from lstops.report.night_plots import as_svg, night_svg
+from lstops.report.source import INTEGRAL_RANGE_TEV, SourceCheck
+from lstops.report.summary import actions, cut_flow, explanation, headline, totals, verdict_word
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_PLOT_INCH = (4.0, 3.0)
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_VERDICT_STYLE = {
+    "good": "green",
+    "accepted": "green",
+    "rejected": "yellow",
+    "excluded": "yellow",
+    "quarantine": "bold red",
+    "not judged": "dim",
+}
+
+
+@dataclass(frozen=True)
+class _Row:
+    run_id: int
+    source: str
+    start: str
+    wobble: str
+    zenith: str
+    nsb: str
+    r422: str
+    verdict: str
+    why: str
+    remedy: str
+    models: str
+    dl2: str
+    dl3: str
+
+
+def _row(run: ReportRun) -> _Row:
+    return _Row(
+        run_id=run.run_id,
+        source=run.source,
+        start=f"{run.start:%H:%M}" if run.start else "–",
+        wobble=run.wobble or "–",
+        zenith=_number(run.zenith_deg, 1),
+        nsb=_number(run.quantity(NSB), 2),
+        r422=_number(run.quantity(R422), 2),
+        verdict=verdict_word(run),
+        why=explanation(run),
+        remedy=run.quarantine.remedy if run.quarantine else "",
+        models=run.models or "–",
+        dl2=run.dl2.value,
+        dl3=run.dl3.value,
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.2f} h"
+
+
+def _bytes(size: int) -> str:
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def _ratio(check: SourceCheck) -> str:
+    if check.ratio is None or check.ratio_error is None:
+        return ""
+    return f"{check.ratio:.2f} ± {check.ratio_error:.2f} of {check.reference_name}"
+
+
+def _power(value: float | None, error: float | None = None) -> str:
+    """A flux with its error in one power of ten."""
+    if value is None:
+        return "–"
+    exponent = math.floor(math.log10(abs(value))) if value else 0
+    scaled = f"{value / 10**exponent:.2f}"
+    if error is not None:
+        scaled = f"({scaled} ± {error / 10**exponent:.2f})"
+    return f"{scaled} × 10{str(exponent).translate(_SUPERSCRIPT)}"
+
+
+def source_facts(check: SourceCheck) -> tuple[tuple[str, str], ...]:
+    """Terms and values of a source check, for people."""
+    facts = [
+        ("significance", f"{check.significance:.1f} σ (Li & Ma)"),
+        ("excess", f"{check.excess:.0f} events over {check.background:.1f}"),
+        ("live time", f"{_duration(check.live_time_s)}, {len(check.runs)} run{'s' if len(check.runs) != 1 else ''}"),
+        ("energies", f"{check.energy_range_tev[0]:g} to {check.energy_range_tev[1]:g} TeV"),
+        (f"flux > {1000 * INTEGRAL_RANGE_TEV[0]:.0f} GeV", f"{_power(check.flux, check.flux_error)} /(cm² s)"),
+        ("against", f"{_ratio(check) or '–'}"),
+    ]
+    if s := check.spectrum:
+        fitted = {"alpha": s.alpha_error, "beta": s.beta_error}
+        shape = [
+            f"{name} {value:.2f}" + (f" ± {fitted[name]:.2f}" if name in check.free else " (fixed)")
+            for name, value in (("alpha", s.alpha), ("beta", s.beta))
+        ]
+        facts.append(("log parabola", ", ".join(shape)))
+    facts += [("skipped", f"run {run}: {why}") for run, why in sorted(check.skipped.items())]
+    if check.note:
+        facts.append(("note", check.note))
+    return tuple(facts)
+
+
+def _data_uri(svg: bytes) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+
+
+def _check_view(check: SourceCheck) -> dict[str, Any]:
+    from lstops.report.source_plots import draw_spectrum, draw_theta2
+
+    plots = [("theta squared, on and off", draw_theta2)]
+    if check.spectrum:
+        plots.append(("spectrum against the reference", draw_spectrum))
+    return {
+        "name": check.source_name,
+        "significance": f"{check.significance:.1f} σ",
+        "ratio": f"{check.ratio:.2f} ± {check.ratio_error:.2f}" if check.ratio and check.ratio_error else "",
+        "gammapy": check.gammapy_version,
+        "facts": source_facts(check),
+        "plots": [
+            {"alt": alt, "src": _data_uri(as_svg(lambda f, d=draw: d(f.subplots(), check), _PLOT_INCH))}  # type: ignore[misc]
+            for alt, draw in plots
+        ],
+    }
+
+
+def _bundle_view(bundle: ReportBundle) -> dict[str, Any]:
+    n = len(bundle.runs)
+    return {**vars(bundle), "size": _bytes(bundle.size_bytes), "n_runs": f"{n} run{'s' if n != 1 else ''}"}
+
+
+def night_report(report: NightReport) -> str:
+    """The report as one HTML page that needs nothing else (no network, no script).
+
+    Returns
+    -------
+    str
+        All text from outside is escaped; plots are embedded.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    todo = actions(report)
+    plot = night_svg(report)
+    t = totals(report)
+    n = report.night
+    return environment.get_template("night.html.j2").render(
+        report=report,
+        night_iso=f"{n[:4]}-{n[4:6]}-{n[6:]}" if len(n) == 8 else n,
+        generated=f"{report.generated_at:%Y-%m-%d %H:%M}",
+        headline=headline(report),
+        mood="nothing" if t.judged and not report.published else "attention" if todo else "",
+        actions=todo,
+        totals=t,
+        published_time=_duration(t.published_s),
+        rows=[_row(r) for r in sorted(report.runs, key=lambda r: r.run_id)],
+        night_plot=_data_uri(plot) if plot else "",
+        checks=[_check_view(c) for c in report.checks],
+        flow=cut_flow(report),
+        bundles=[_bundle_view(b) for b in report.published],
+    )
+
+
+def night_table(report: NightReport) -> Table:
+    """The runs as a table for the terminal, with the headline as title and what needs a person as caption."""
+    from rich.table import Table
+    from rich.text import Text
+
+    todo = actions(report)
+    caption = Text(
+        "Nothing needs a person." if not todo else "Needs a person:", style="bold green" if not todo else "bold"
+    )
+    for action in todo:
+        caption.append(f"\n{action.subject}: {action.cause}\n  → {action.remedy}", style="not bold yellow")
+    for check in report.checks:
+        ratio = f", flux {_ratio(check)}" if check.ratio else ""
+        caption.append(f"\n{check.source_name}: {check.significance:.1f} σ{ratio}", style="not bold cyan")
+    table = Table(
+        title=Text(f"LST-1, night {report.night}: {headline(report)}"),
+        caption=caption,
+        title_style="bold",
+        caption_justify="left",
+        title_justify="left",
+    )
+    for name in ("Run", "Source", "Start", "Zenith", "NSB", "dR/dI", "Verdict", "Why", "DL2", "DL3"):
+        table.add_column(
+            name,
+            justify="right" if name in ("Zenith", "NSB", "dR/dI") else "left",
+            overflow="fold",
+            no_wrap=name in ("Run", "Start", "Verdict"),
+        )
+    for run in sorted(report.runs, key=lambda r: r.run_id):
+        row = _row(run)
+        why = row.why + (f"\n→ {row.remedy}" if row.remedy else "")
+        states = ["–" if s == "none" else s for s in (row.dl2, row.dl3)]
+        # Text, not markup: a source called "[red]" is only a name
+        cells = (str(row.run_id), row.source, row.start, row.zenith, row.nsb, row.r422)
+        table.add_row(
+            *map(Text, cells), Text(row.verdict, style=_VERDICT_STYLE[row.verdict]), Text(why), *map(Text, states)
+        )
+    return table
