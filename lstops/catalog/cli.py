@@ -105,7 +105,7 @@ def products_list(
 def night(night: Annotated[str, typer.Argument(help="YYYYMMDD, the date before midnight.")]) -> None:
     """Per run what happened, what is blocked, why, and the one action that helps."""
     from lstops.operations.report import make_report
-    from lstops.report.terminal import night_table
+    from lstops.report.night import night_table
     from lstops.site.model import load_site
 
     Console().print(night_table(make_report(load_site(), Night.parse(night))))

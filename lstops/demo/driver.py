@@ -162,7 +162,7 @@ def stage_counts(setting: Setting) -> dict[str, tuple[int, int]]:
 def show_result(setting: Setting, night: Night, services: Services, progress: Progress) -> None:
     """Print the night's table, the bundle, the report and the address of the web page."""
     from lstops.operations.report import make_report, report_file
-    from lstops.report.terminal import night_table
+    from lstops.report.night import night_table
 
     site = load_site(setting.site_file)
     report = make_report(site, night)
