@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from lstops.demo.progress import Progress, follow
@@ -44,7 +45,7 @@ def run(setting: Setting, seed: int = 1, size: str = "demo") -> None:
     night = Night.parse(json.loads((setting.base / "truth.json").read_text())["night"])
     with services.client() as client:
         for dag_id in ("mc_production", "nightly"):
-            progress.timed(dag_id, lambda dag_id=dag_id: _run_dag(client, dag_id, night, setting, progress))
+            progress.timed(dag_id, partial(_run_dag, client, dag_id, night, setting, progress))
     (setting.home / "timings.json").write_text(json.dumps(progress.timings, indent=1))
     show_result(setting, night, services, progress)
 
