@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from lstops.errors import JobFailure
 
@@ -39,9 +40,42 @@ def stay_offline() -> None:
     data.conf.allow_internet = False
 
 
+def remember_stars() -> None:
+    """Let lstchain's data check look its star catalogue up once a pointing, not three times a subrun (2 s each).
+
+    The stars within 3 deg are the same for all subruns at one pointing; proper motion within a night is nothing.
+    """
+    from lstchain.datachecks import containers
+
+    original = containers.get_bright_stars
+    if getattr(original, "remembers", False):
+        return
+    known: dict[tuple[Any, ...], Any] = {}
+
+    def get_bright_stars(time: Any, pointing: Any, radius: Any, magnitude_cut: float) -> Any:
+        icrs = pointing.icrs
+        key = (round(icrs.ra.deg, 1), round(icrs.dec.deg, 1), radius.to_value("deg"), magnitude_cut)
+        if key not in known:
+            known[key] = original(time=time, pointing=pointing, radius=radius, magnitude_cut=magnitude_cut)
+        return known[key]
+
+    get_bright_stars.remembers = True  # type: ignore[attr-defined]
+    containers.get_bright_stars = get_bright_stars
+
+
+def look_up_stars(pointings: Sequence[Any], time: Any) -> None:
+    """Fill the memory of `remember_stars` for some ICRS pointings, so that forked children have it."""
+    import astropy.units as u
+    from lstchain.datachecks import containers
+
+    for pointing in pointings:
+        containers.get_bright_stars(time=time, pointing=pointing, radius=3 * u.deg, magnitude_cut=8)
+
+
 def warm_up() -> None:
     """Import lstchain and compile its numba functions, once, before children are forked."""
     stay_offline()
+    remember_stars()
     import numpy as np
     from ctapipe.image import apply_time_delta_cleaning, number_of_islands, tailcuts_clean
     from lstchain.image.cleaning import apply_dynamic_cleaning

@@ -35,9 +35,9 @@ from lstops.simulate.showers import TRIGGER_THRESHOLD_PE, Particle, Showers, ima
 #: Cosmic rays with less light than this (p.e.) are thinned with probability (N / N1)^k: the intensity spectrum is
 #: judged between 316 and 562 p.e. and must not be touched (at most 0.3 % with 200 p.e.)
 THIN_BELOW_PE, THIN_POWER, THIN_MIN = 200.0, 8.0, 0.003
-#: The cosmic rays are every n-th, sorted by their photoelectrons, of n times as many: a run of 8 s then has the
-#: intensity spectrum of a longer one, or good runs would fail the cut on the spectral index once in six times
-STRATA = 3
+#: The cosmic rays are every n-th, sorted by their photoelectrons, of n times as many: a run of 4 s then has the
+#: intensity spectrum of a longer one, or good runs would fail the cut on the spectral index once in four times
+STRATA = 5
 #: Readout dead time (s)
 DEAD_TIME_S = 7e-6
 _CHUNK, _IMAGES = 400_000, 2000
@@ -76,6 +76,14 @@ def start_of(run: RunSpec, subrun: int) -> float:
     return float(Time(run.start, scale="utc").unix) + subrun * run.subrun_s
 
 
+def pointing_of(plan: SitePlan, run: RunSpec) -> Any:
+    """Pointing of a run (ICRS SkyCoord): the wobble offset from the source."""
+    from astropy.coordinates import SkyCoord
+
+    source = SkyCoord(CRAB_RA_DEG * u.deg, CRAB_DEC_DEG * u.deg, frame="icrs")
+    return source.directional_offset_by(run.wobble_pa_deg * u.deg, plan.wobble_offset_deg * u.deg)
+
+
 def track_of(plan: SitePlan, run: RunSpec, subrun: int) -> Track:
     """Pointing of a subrun: the source at the wobble offset, followed over the sky."""
     from astropy.coordinates import AltAz, SkyCoord
@@ -85,11 +93,10 @@ def track_of(plan: SitePlan, run: RunSpec, subrun: int) -> Track:
 
     camera = lst1_camera()
     source = SkyCoord(CRAB_RA_DEG * u.deg, CRAB_DEC_DEG * u.deg, frame="icrs")
-    pointing = source.directional_offset_by(run.wobble_pa_deg * u.deg, plan.wobble_offset_deg * u.deg)
     start = start_of(run, subrun)
     unix = np.linspace(start, start + run.subrun_s, 9)
     time = Time(unix, format="unix", scale="utc")
-    horizontal = pointing.transform_to(AltAz(obstime=time, location=LST1_LOCATION))
+    horizontal = pointing_of(plan, run).transform_to(AltAz(obstime=time, location=LST1_LOCATION))
     seen = radec_to_camera(source, time, horizontal.alt, horizontal.az, camera.effective_focal_length)
     return Track(unix, horizontal.alt.rad, horizontal.az.rad, seen.x.to_value(u.m), seen.y.to_value(u.m))
 

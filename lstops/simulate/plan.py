@@ -59,7 +59,7 @@ class RunSpec:
     subrun_s: float = 5.0
     nsb_ghz: float = 0.30
     transmission: float = Atmosphere.GOOD.value
-    pedestal_hz: float = 40.0
+    pedestal_hz: float = 100.0
     cause: str = ""
 
     @property
@@ -104,8 +104,8 @@ class SiteSize:
 
 
 SIZES = {
-    "small": SiteSize("small", 2.0, 1.0, (10.0, 35.0), (10.0, 35.0), 60, 60, 60, 40, runs=(2001, 2007)),
-    "demo": SiteSize("demo", 3.0, 2.0, (10.0, 35.0), (10.0, 23.0, 35.0), 1500, 1500, 1500, 150),
+    "small": SiteSize("small", 1.5, 1.0, (10.0, 35.0), (10.0, 35.0), 60, 60, 60, 40, runs=(2001, 2007)),
+    "demo": SiteSize("demo", 2.0, 1.25, (10.0, 35.0), (10.0, 23.0, 35.0), 1500, 1500, 1500, 150),
 }
 
 #: Azimuths (deg) of the training nodes: both sides of the Crab's culmination
@@ -147,9 +147,9 @@ class SitePlan:
     dec_line: str = "dec_2276"
     source_name: str = "Crab"
     wobble_offset_deg: float = 0.4
-    crab_boost: float = 30.0
+    crab_boost: float = 40.0
     mc_nsb_ghz: float = 0.245
-    flatfield_hz: float = 15.0
+    flatfield_hz: float = 30.0
     model_version: int = MODEL_VERSION
     bad_pixels: tuple[int, ...] = field(default=(3, 77, 500))
 

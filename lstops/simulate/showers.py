@@ -43,7 +43,7 @@ class LightLaw:
 
 LIGHT = {
     Particle.GAMMA: LightLaw(1.2e4, 1.08, 0.12),
-    Particle.PROTON: LightLaw(2720.0, 1.0, 0.466),
+    Particle.PROTON: LightLaw(2650.0, 1.0, 0.466),
 }
 
 

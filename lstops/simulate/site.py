@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lstops.simulate.lstchain_tools import run_tool, warm_up
+from lstops.simulate.lstchain_tools import look_up_stars, run_tool, warm_up
 from lstops.simulate.plan import NodeSpec, RunSpec, SitePlan, make_plan
 from lstops.simulate.tables import truth_of, write_run_catalog, write_run_summary
 from lstops.simulate.tasks import Task, TaskRunner
@@ -267,6 +267,16 @@ def _call(function: Callable[..., None], *args: Any) -> Callable[[], None]:
     return lambda: function(*args)
 
 
+def _warm_up_for(plan: SitePlan) -> None:
+    from astropy.time import Time
+
+    from lstops.simulate.night import pointing_of
+
+    warm_up()
+    data = {run.wobble_pa_deg: run for run in plan.runs if run.run_type == "DATA"}
+    look_up_stars([pointing_of(plan, run) for run in data.values()], Time(plan.runs[0].start))
+
+
 def make_site(base: Path, seed: int, size: str, nproc: int, echo: Callable[[str], None] = print) -> int:
     """Make, or bring up to date, a synthetic site below ``base``.
 
@@ -281,4 +291,4 @@ def make_site(base: Path, seed: int, size: str, nproc: int, echo: Callable[[str]
     plan = make_plan(seed, size, version("lstchain"))
     base.mkdir(parents=True, exist_ok=True)
     tasks = plan_tasks(plan, SitePaths(base.resolve(), plan))
-    return TaskRunner(base.resolve(), nproc, warm_up, echo).run(tasks)
+    return TaskRunner(base.resolve(), nproc, lambda: _warm_up_for(plan), echo).run(tasks)
