@@ -16,22 +16,25 @@ from lstops.airflow.policy import MIN_RETRIES, RETRIES, RETRY_DELAY, stage_retry
 from lstops.airflow.rounds import RoundState, RoundStore
 from lstops.airflow.trigger import SETTLE_S, ClusterJobTrigger
 from lstops.cluster import stage as stages
-from lstops.cluster.client import ClusterClient
+from lstops.cluster.client import ClusterClient, open_client
 from lstops.cluster.commands import job_name
 from lstops.cluster.failure import Cause
 from lstops.cluster.parsers import AccountingRow
 from lstops.cluster.poller import Ending
-from lstops.cluster.records import JobRecord, read_record, write_record
+from lstops.cluster.records import JobRecord, kill_mark, read_record, write_record
 from lstops.cluster.resources import load_escalation
 from lstops.cluster.stage import StageContext, StepTrouble
 from lstops.cluster.states import StateClass
 from lstops.errors import JobFailure, LstOpsError
+from lstops.site.layout import Layout
 from lstops.site.model import SchedulerKind
 from lstops.step.assess import Standing, pending
 from lstops.step.model import Resources
 
 # accounting may lag behind the queue by some seconds
 _ACCOUNTING_WAIT_S, _ACCOUNTING_EVERY_S = 60.0, 2.0
+# longer than SLURM's KillWait of 30 s
+_KILL_WAIT_S = 90.0
 #: a job on this machine is often over before a deferral would pay
 _LOCAL_WAIT_S = 20.0
 
@@ -81,7 +84,7 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
         self.plan_id, self.stage, self.site = plan_id, stage, site
         self.ssh_conn_id, self.wait_s, self.settle_s = ssh_conn_id, wait_s, settle_s
         self._hook: ClusterHook | None = None
-        self._job = ""
+        self._record: JobRecord | None = None
 
     # -- Airflow's entry points ----------------------------------------------------------------------------------
     def execute(self, context: Any) -> dict[str, Any]:
@@ -104,7 +107,7 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
             # The store lost its content or the task was cleared in between: execute finds out what there is.
             self.log.warning("job %s is not the one this task waits for; looking again", event["job"])
             return self.execute(context)
-        self._job = record.job
+        self._record = record
         ending, why = Ending(event["ending"]), str(event["why"])
         if ending in (Ending.DEADLINE, Ending.HOPELESS):
             self._give_up(stage, client, store, state, record, ending, why)
@@ -112,12 +115,20 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
 
     def on_kill(self) -> None:
         """The worker's process is being ended by a person: cancel the job (Airflow gives 5 s)."""
-        if self._job and self._hook is not None:
-            self.log.warning("cancelling job %s", self._job)
-            try:
-                self._hook.client.cancel(self._job)
-            except LstOpsError as error:
-                self.log.error("job %s could not be cancelled: %s", self._job, error)
+        if self._record is None or self._hook is None:
+            return
+        job = self._record.job
+        self.log.warning("cancelling job %s, because its task was failed or cleared", job)
+        site = self._hook.site
+        kill_mark(Layout(site.base, site.work), self._record).touch()
+        # the connection in use may be in the middle of a command
+        client = open_client(site)
+        try:
+            client.cancel(job)
+        except LstOpsError as error:
+            self.log.error("job %s could not be cancelled: %s", job, error)
+        finally:
+            client.close()
 
     # -- rounds --------------------------------------------------------------------------------------------------
     def _open(self, context: Any) -> tuple[StageContext, ClusterClient, RoundStore]:
@@ -132,9 +143,16 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
             # ended between "about to submit" and the first file: nothing was submitted
             return None
         record, found = stages.submit(stage, client, record)
-        self._job = record.job
+        self._record = record
         self.log.info("job %s (%s): %s", record.job, record.name, "found again" if found.adopted else "submitted")
         view = client.poll((record.job,)).get(record.job)
+        if kill_mark(stage.layout, record).exists():
+            # our own scancel may not have landed yet, and a new job must not meet the old one's steps
+            until = time.monotonic() + _KILL_WAIT_S
+            while view is not None and view.active and time.monotonic() < until:
+                time.sleep(_ACCOUNTING_EVERY_S)
+                view = client.poll((record.job,)).get(record.job)
+            return None
         if view is not None and not view.active and view.number(StateClass.CANCELLED):
             return None
         return record
@@ -185,7 +203,7 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
         comment = f"lstops {ti.dag_id} {ti.task_id} {stage.stage}"
         record = stages.prepare(stage, name, indices, resources, tries, exclude, comment)
         record, found = stages.submit(stage, client, record)
-        self._job = record.job
+        self._record = record
         self.log.info(
             "job %s (%s) %s: %d steps, %d CPU, %d MB, %d min each%s",
             record.job,
@@ -227,6 +245,7 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
                 job=record.job,
                 submitted=record.submitted,
                 deadline=deadline,
+                kill_mark=str(kill_mark(stage.layout, record)),
                 ssh_conn_id=self.ssh_conn_id,
                 settle_s=self.settle_s,
             ),
@@ -259,7 +278,10 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
             self.log.error("  %s: %s Remedy: %s\n%s", trouble.label, trouble.what, trouble.remedy, tail)
         state = state.consumed(verdict.beyond_help)
         store.save(state)
-        self._job = ""
+        self._record = None
+        if verdict.cancelled and kill_mark(stage.layout, record).exists():
+            self.log.info("job %s was cancelled because the task was cleared; starting anew", record.job)
+            return self._advance(context, stage, client, store, state.fresh())
         if verdict.cancelled:
             who = next(t.what for t in verdict.beyond_help if t.cause == Cause.CANCELLED.value)
             raise AirflowFailException(f"job {record.job} of stage {self.stage}: {who} Clear the task to run it again.")

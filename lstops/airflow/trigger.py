@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Hashable
+from pathlib import Path
 from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
@@ -35,6 +36,8 @@ class ClusterJobTrigger(BaseEventTrigger):  # type: ignore[misc]
         The scheduler's number.
     submitted, deadline : float
         Seconds since 1970.
+    kill_mark : str
+        File to make when the job is cancelled because a person failed or cleared the task (`records.kill_mark`).
     settle_s : float
         See `SETTLE_S`.
     """
@@ -47,12 +50,13 @@ class ClusterJobTrigger(BaseEventTrigger):  # type: ignore[misc]
         job: str,
         submitted: float,
         deadline: float,
+        kill_mark: str,
         ssh_conn_id: str | None = None,
         settle_s: float = SETTLE_S,
     ) -> None:
         super().__init__()
         self.site, self.job, self.submitted, self.deadline = site, job, submitted, deadline
-        self.ssh_conn_id, self.settle_s = ssh_conn_id, settle_s
+        self.kill_mark, self.ssh_conn_id, self.settle_s = kill_mark, ssh_conn_id, settle_s
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class and arguments."""
@@ -63,6 +67,7 @@ class ClusterJobTrigger(BaseEventTrigger):  # type: ignore[misc]
                 "job": self.job,
                 "submitted": self.submitted,
                 "deadline": self.deadline,
+                "kill_mark": self.kill_mark,
                 "ssh_conn_id": self.ssh_conn_id,
                 "settle_s": self.settle_s,
             },
@@ -107,6 +112,8 @@ class ClusterJobTrigger(BaseEventTrigger):  # type: ignore[misc]
     async def on_kill(self) -> None:
         """A person failed or cleared the task: the job is of no use any more. A restart of the triggerer is no kill."""
         self.log.warning("cancelling job %s, because its task was failed or cleared", self.job)
+        # first the mark: a new attempt that sees the job end must know that it was us
+        await asyncio.to_thread(Path(self.kill_mark).touch)
         client = ClusterHook(self.site, self.ssh_conn_id).async_client()
         try:
             await client.cancel(self.job)

@@ -79,6 +79,11 @@ def read_record(layout: Layout, plan_id: str, name: str) -> JobRecord | None:
         ) from error
 
 
+def kill_mark(layout: Layout, record: JobRecord) -> Path:
+    """File that says: this job was cancelled by us because its task was failed or cleared, not by a stranger."""
+    return jobs_dir(layout, record.plan_id) / f"{record.name}.killed"
+
+
 def all_records(layout: Layout) -> list[JobRecord]:
     """Every readable record of a site, latest first."""
     found = []

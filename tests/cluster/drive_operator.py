@@ -1,0 +1,82 @@
+"""Executes a PlanStageOperator in a process of its own, which can be made to die at a chosen point.
+
+The points are the moments before and after each thing that lasts: a value stored in Airflow, a file written, a script
+run on the cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+
+class FileStore:
+    """Stands for Airflow's task state store, which is a database row: it outlives the process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def get(self, key: str) -> Any:
+        return json.loads(self.path.read_text()).get(key) if self.path.exists() else None
+
+    def set(self, key: str, value: Any) -> None:
+        values = json.loads(self.path.read_text()) if self.path.exists() else {}
+        draft = self.path.with_suffix(".new")
+        draft.write_text(json.dumps({**values, key: value}))
+        os.replace(draft, self.path)
+
+
+class Points:
+    """Counts points and dies at one of them."""
+
+    def __init__(self, kill_at: int | None) -> None:
+        self.kill_at, self.passed = kill_at, 0
+
+    def reach(self) -> None:
+        if self.passed == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.passed += 1
+
+    def around(self, owner: Any, name: str) -> None:
+        inner: Callable[..., Any] = getattr(owner, name)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            self.reach()
+            result = inner(*args, **kwargs)
+            self.reach()
+            return result
+
+        setattr(owner, name, wrapped)
+
+
+def main(config: dict[str, Any]) -> None:
+    from lstops.airflow.operator import PlanStageOperator
+    from lstops.cluster import records, stage
+    from lstops.cluster.ssh import SshTransport
+    from lstops.step import manifest
+
+    points = Points(config["kill_at"])
+    points.around(FileStore, "set")
+    points.around(SshTransport, "_run_once")
+    for module in (manifest, stage, records):
+        points.around(module, "write_atomically")
+    operator = PlanStageOperator(
+        task_id="toy", plan_id=config["plan_id"], stage="one", site=config["site"], wait_s=config.get("wait_s", 60.0)
+    )
+    context = {
+        "ti": SimpleNamespace(dag_id="drive", run_id=config["run_id"], task_id="toy", map_index=-1, try_number=1),
+        "dag_run": SimpleNamespace(start_date="2026-11-22"),
+        "task_state_store": FileStore(Path(config["store"])),
+    }
+    result = operator.execute(context)
+    print(json.dumps({"result": result, "points": points.passed}))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,159 @@
+"""The operator in a real Airflow (scheduler, triggerer, API server, PostgreSQL) over the local scheduler."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster.toy import local_cluster, make_site, shell, toy_plan, toy_step
+
+from lstops.cluster.client import ClusterClient, open_client
+from lstops.embedded.airflow_env import AirflowFolders
+from lstops.embedded.rest import AirflowClient, TaskInstance
+from lstops.embedded.services import Services
+from lstops.site.model import Site, load_site
+from lstops.step.model import Stage
+
+pytestmark = pytest.mark.timeout(300)
+
+DAG = textwrap.dedent(
+    '''
+    """One stage of the plan that the run names."""
+    from airflow.sdk import DAG
+
+    from lstops.airflow.operator import PlanStageOperator
+
+    with DAG("stage", schedule=None):
+        PlanStageOperator(
+            task_id="one", plan_id="{{ dag_run.conf['plan_id'] }}", stage="one", site="SITE", wait_s=0, retries=1
+        )
+    '''
+)
+
+
+@dataclass
+class World:
+    """A running Airflow with a site."""
+
+    services: Services
+    airflow: AirflowClient
+    site: Site
+    client: ClusterClient
+
+    def start(self, name: str, script: str, number: int) -> str:
+        """Start a run of a plan of one step."""
+        step = toy_step(number, shell(script))
+        plan = toy_plan(self.site, Stage(name="one", steps=(step,)))
+        self.airflow.trigger("stage", name, {"plan_id": plan.plan_id})
+        return name
+
+    def task(self, run: str) -> TaskInstance:
+        return self.airflow.task_instances("stage", run)[0]
+
+    def until(self, condition: Callable[[], Any], timeout_s: float = 120.0) -> Any:
+        end = time.monotonic() + timeout_s
+        while not (found := condition()):
+            assert time.monotonic() < end, "it does not happen"
+            time.sleep(0.5)
+        return found
+
+    def deferred(self, run: str) -> str:
+        """Wait until a run's task waits in the triggerer; returns its job."""
+        self.until(lambda: self.task(run).state == "deferred")
+        log = self.until(
+            lambda: [w for w in self.airflow.log(self.task(run)).split("waiting for job ") if w[0].isdigit()]
+        )
+        return str(log[-1].split()[0])
+
+    def ended(self, run: str) -> str:
+        return str(self.until(lambda: (s := self.airflow.run("stage", run)).finished and s.state))
+
+    def states(self, job: str) -> list[str]:
+        return [row.state for row in self.client.account(job) if not row.task.step]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("world")
+    site_file = make_site(folder, local_cluster(slots=4, poll_s=1.0))
+    home = folder / "home"
+    for name in ("dags", "plugins"):
+        (home / name).mkdir(parents=True)
+    (home / "dags" / "stage.py").write_text(DAG.replace("SITE", str(site_file)))
+    (home / "plugins" / "lstops_plugin.py").write_text((repository / "plugins" / "lstops_plugin.py").read_text())
+    services = Services(
+        home, AirflowFolders(home, repository / "airflow.cfg", home / "dags", home / "plugins"), {"LSTOPS_SITE": ""}
+    )
+    site = load_site(site_file)
+    try:
+        services.start()
+        airflow = services.client("admin")
+        airflow.wait_for_dag("stage")
+        airflow.unpause("stage")
+        yield World(services, airflow, site, open_client(site))
+        airflow.close()
+    finally:
+        services.stop()
+
+
+def test_several_runs_wait_at_once_and_none_is_falsely_failed(world: World) -> None:
+    runs = [world.start(f"several {n}", "sleep 1; $COPY", n) for n in range(4)]
+    assert [world.ended(run) for run in runs] == ["success"] * 4
+    assert [world.task(run).try_number for run in runs] == [1] * 4
+    assert (world.site.base / "out/3.txt").read_text() == "hello\n"
+    log = world.airflow.log(world.task(runs[0]))
+    assert "0 of 1 steps are up to date, 1 to do" in log
+    assert "1 of 1 done" in log
+
+
+def test_a_task_marked_failed_cancels_its_job(world: World) -> None:
+    run = world.start("marked", "sleep 250", 10)
+    job = world.deferred(run)
+    world.airflow.mark(world.task(run), "failed")
+    world.until(lambda: world.states(job) == [f"CANCELLED by {os.getuid()}"])
+    assert world.ended(run) == "failed"
+
+
+def test_a_cleared_task_cancels_its_job_and_starts_another(world: World) -> None:
+    run = world.start("cleared", 'test -e "$(dirname "$0")/flag" || sleep 250; $COPY', 20)
+    job = world.deferred(run)
+    (world.site.base / "flag").touch()
+    world.airflow.clear("stage", run)
+    world.until(lambda: world.states(job) == [f"CANCELLED by {os.getuid()}"])
+    assert world.ended(run) == "success"
+    assert (world.site.base / "out/20.txt").exists()
+    assert world.states(job) == [f"CANCELLED by {os.getuid()}"]
+
+
+def test_a_killed_triggerer_cancels_nothing_and_the_wait_goes_on(world: World) -> None:
+    run = world.start("killed", "sleep 20; $COPY", 30)
+    job = world.deferred(run)
+    pid = next(c.pid for c in world.services.status().components if c.name == "triggerer")
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    world.services.start()
+    assert world.ended(run) == "success"
+    assert world.states(job) == ["COMPLETED"]
+    assert world.task(run).try_number == 1
+
+
+def test_a_job_cancelled_by_somebody_else_stops_the_task(world: World) -> None:
+    run = world.start("stopped", "sleep 250", 40)
+    job = world.deferred(run)
+    world.client.cancel(job)
+    assert world.ended(run) == "failed"
+    assert world.task(run).try_number == 1
+    assert "was cancelled by user" in world.airflow.log(world.task(run))
+
+
+def test_nothing_of_ours_is_left_in_the_queue(world: World) -> None:
+    active = [row for row in world.client.queue_rows() if row.state_class.active]
+    assert active == [], json.dumps([str(row) for row in active])
