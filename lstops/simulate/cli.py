@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +30,8 @@ def make_site_command(
     """Make a site: one night with its data check, and a Monte Carlo production. What is up to date is kept."""
     from lstops.simulate.site import make_site
 
+    # SIGTERM then ends the children too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     try:
         done = make_site(base, seed, size, nproc, echo=lambda line: typer.echo(line))

@@ -16,7 +16,7 @@ from typing import Any
 from lstops.simulate.lstchain_tools import look_up_stars, run_tool, warm_up
 from lstops.simulate.plan import NodeSpec, RunSpec, SitePlan, make_plan
 from lstops.simulate.tables import truth_of, write_run_catalog, write_run_summary
-from lstops.simulate.tasks import Task, TaskRunner
+from lstops.simulate.tasks import SCRATCH_PREFIX, Task, TaskRunner
 
 #: Written last by lstosa when a night is closed
 NIGHT_FLAG = "NightFinished.txt"
@@ -26,7 +26,7 @@ NIGHT_FLAG = "NightFinished.txt"
 def scratch_beside(folder: Path) -> Iterator[Path]:
     """A temporary folder on the file system of ``folder``, from which finished files are renamed."""
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=folder))
+    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=folder))
     try:
         yield scratch
     finally:

@@ -6,22 +6,27 @@ has the same key, and whose files are all there with these sizes, is not run aga
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import multiprocessing.connection
 import os
+import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lstops.errors import JobFailure, LstOpsError
+from lstops.errors import JobFailure, LstOpsError, StorageError
 from lstops.simulate.plan import digest_of
 
 STATE_DIR = ".simulate"
+#: Folders in which files are made before they are renamed
+SCRATCH_PREFIX = ".making-"
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,15 @@ class TaskRunner:
         ------
         JobFailure
             If a task failed; those that need it were not run, the others were.
+        StorageError
+            If another process makes the same site.
         """
         (self._state / "logs").mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            self._remove_leftovers()
+            return self._run(tasks)
+
+    def _run(self, tasks: Sequence[Task]) -> int:
         keys: dict[str, str] = {}
         for task in tasks:
             keys[task.name] = digest_of([task.name, task.spec, [keys[name] for name in task.needs]])
@@ -92,37 +104,69 @@ class TaskRunner:
         running: dict[Any, tuple[Task, Any, float]] = {}
         failed: list[str] = []
         done = 0
-        while waiting or running:
-            for name in list(waiting):
-                task = waiting[name]
-                if any(need in failed for need in task.needs):
-                    failed.append(name)
-                    del waiting[name]
-                elif len(running) < self._nproc and not any(
-                    need in waiting or any(need == other.name for other, _, _ in running.values())
-                    for need in task.needs
-                ):
-                    del waiting[name]
-                    child = self._fork(task, keys[name])
-                    running[child.sentinel] = (task, child, time.monotonic())
-            if not running:
-                continue
-            for sentinel in multiprocessing.connection.wait(list(running)):
-                task, child, started = running.pop(sentinel)
+        try:
+            while waiting or running:
+                self._start(waiting, running, failed, keys)
+                for sentinel in multiprocessing.connection.wait(list(running)) if running else ():
+                    task, child, started = running.pop(sentinel)
+                    child.join()
+                    done += 1
+                    if child.exitcode == 0:
+                        self._echo(f"[{done:3d}/{total}] {task.name} ({time.monotonic() - started:.1f} s)")
+                    else:
+                        failed.append(task.name)
+                        self._echo(f"[{done:3d}/{total}] {task.name} FAILED, see {self._log(task.name)}")
+        finally:
+            for _, child, _ in running.values():
+                child.terminate()
                 child.join()
-                done += 1
-                took = time.monotonic() - started
-                if child.exitcode == 0:
-                    self._echo(f"[{done:3d}/{total}] {task.name} ({took:.1f} s)")
-                else:
-                    failed.append(task.name)
-                    self._echo(f"[{done:3d}/{total}] {task.name} FAILED, see {self._log(task.name)}")
         if failed:
             raise JobFailure(
                 f"{len(failed)} of {len(tasks)} tasks were not done: {', '.join(failed[:5])}.",
                 f"Read {self._log(failed[0])} and run the same command again; what is done is kept.",
             )
         return total
+
+    def _start(
+        self,
+        waiting: dict[str, Task],
+        running: dict[Any, tuple[Task, Any, float]],
+        failed: list[str],
+        keys: dict[str, str],
+    ) -> None:
+        """Start what may start; drop what needs a failed task."""
+        for name, task in list(waiting.items()):
+            busy = {other.name for other, _, _ in running.values()}
+            if any(need in failed for need in task.needs):
+                failed.append(name)
+                del waiting[name]
+            elif len(running) < self._nproc and not any(need in waiting or need in busy for need in task.needs):
+                del waiting[name]
+                child = self._fork(task, keys[name])
+                running[child.sentinel] = (task, child, time.monotonic())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the site's lock.
+
+        Raises
+        ------
+        StorageError
+            If another process makes the same site.
+        """
+        with open(self._state / "lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StorageError(
+                    f"Another process is making the site {self._state.parent}.", "Wait for it, or use another folder."
+                ) from None
+            yield
+
+    def _remove_leftovers(self) -> None:
+        """Remove what an interrupted call left; the lock makes sure that nobody uses it."""
+        for scratch in self._state.parent.rglob(f"{SCRATCH_PREFIX}*"):
+            shutil.rmtree(scratch)
 
     def _log(self, name: str) -> Path:
         return self._state / "logs" / f"{name}.log"
