@@ -98,6 +98,8 @@ def check_machine(base: Path, user: str | None) -> None:
         _entry(name)
     if user:
         _entry(user)
+    if re.search(r"[^\w./-]", str(base)):
+        raise LabError(f"{base!s:.200} has characters that slurm.conf cannot hold: use letters, digits, '.', '_', '-'.")
     if len(str(base)) > MAX_BASE_LENGTH:
         raise LabError(f"{base} is longer than {MAX_BASE_LENGTH} bytes, too long for munge's socket: take another one.")
     for parent in [base, *base.parents]:

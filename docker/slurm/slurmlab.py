@@ -140,6 +140,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Do what the command line asks."""
     arguments = parser().parse_args(argv)
+    # the daemons' users must be able to read their configuration, whatever the caller's habit
+    os.umask(0o022)
     # Debian keeps the daemons where a normal user's PATH does not look
     os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
     base = Path(arguments.base).resolve()

@@ -139,6 +139,8 @@ class EmbeddedAirflow:
         """End all processes and their children. Returns False if none was running."""
         # the scheduler first: it must not start tasks whose API server is gone
         order = ["scheduler", "triggerer", "dag-processor", "api-server"]
+        if not self.folders.airflow_home.exists():
+            return False
         daemons = self._daemons()
         for name in order:
             process = daemons[name].running()

@@ -234,13 +234,18 @@ class EmbeddedPostgres:
         except (FileNotFoundError, ValueError):
             return
         try:
-            argv = psutil.Process(pid).cmdline()
+            process = psutil.Process(pid)
+            # a zombie (nobody collected it) counts as running for PostgreSQL; of orphaned children it takes care itself
+            dead = process.status() == psutil.STATUS_ZOMBIE
+            argv = process.cmdline()
+        except psutil.ZombieProcess:
+            dead, argv = True, []
         except psutil.NoSuchProcess:
             return
-        if not (argv and "postgres" in Path(argv[0]).name and str(self.paths.data) in argv):
+        if dead or not (argv and "postgres" in Path(argv[0]).name and str(self.paths.data) in argv):
             lock.unlink()
         else:
-            PidRecord(pid, psutil.Process(pid).create_time()).write(self._daemon(RunAs(), 0).pid_path)
+            PidRecord(pid, process.create_time()).write(self._daemon(RunAs(), 0).pid_path)
 
     def _wait_ready(self, daemon: Daemon) -> None:
         import psycopg2

@@ -87,6 +87,9 @@ class Daemon:
 
     def running(self) -> psutil.Process | None:
         """Return the process, or None if it does not run."""
+        for child in _started:
+            # collect the dead among our own children: others take a zombie for a living process
+            child.poll()
         record = PidRecord.read(self.pid_path)
         return record.process() if record else None
 

@@ -60,7 +60,9 @@ class Services:
     def start(self) -> ServicesStatus:
         """Start what does not run and wait until all is healthy."""
         with self._locked():
-            self.postgres.start()
+            if self.postgres.start():
+                # processes that lost their database seem well for a while and then end one by one
+                self.airflow.stop()
             self.airflow.start()
         return self.status()
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -101,6 +102,14 @@ def processes_of(home: Path) -> list[psutil.Process]:
     return found
 
 
+def alive(process: psutil.Process) -> bool:
+    """Whether a process can still do anything: a zombie that nobody collected cannot."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 # -- PostgreSQL ----------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +155,18 @@ def test_committed_rows_survive_a_kill_with_clients_connected(server: EmbeddedPo
         with pytest.raises(psycopg2.OperationalError), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     assert query(server, "lstops", "SELECT id FROM night") == [(20201120,)]
+
+
+def test_a_killed_server_that_nobody_collected_is_replaced(server: EmbeddedPostgres) -> None:
+    server.stop()
+    zombie = subprocess.Popen(["true"])
+    while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
+        pass
+    (server.home / "postgres" / "postmaster.pid").write_text(f"{zombie.pid}\n{server.home}/postgres\n")
+    try:
+        assert server.start() is True
+    finally:
+        zombie.wait()
 
 
 def test_a_lock_whose_pid_belongs_to_another_program_is_no_obstacle(server: EmbeddedPostgres) -> None:
@@ -378,11 +399,28 @@ def test_a_killed_scheduler_is_started_again_without_orphans(services: Services)
     assert not services.status().healthy
     services.start()
     assert services.status().healthy
-    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
+    assert not any(alive(worker) for worker in workers)
+
+
+def test_all_restart_after_their_database_was_killed(services: Services) -> None:
+    before = {c.name: c.pid for c in services.status().components}
+    url = services.postgres.url("airflow")
+    pid = services.postgres.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    psutil.Process(pid).wait(10)
+    after = services.start()
+    assert after.healthy
+    assert not set(before.values()) & {c.pid for c in after.components}, "none goes on with broken connections"
+    assert services.postgres.url("airflow") == url
 
 
 def test_stop_leaves_no_process_and_start_is_quick_afterwards(services: Services) -> None:
+    leaders = [psutil.Process(component.pid) for component in services.status().components]
+    everything = {*leaders, *(child for leader in leaders for child in leader.children(recursive=True))}
+    assert len(everything) > len(leaders)
     assert services.stop() is True
+    assert [process for process in everything if alive(process)] == []
     assert processes_of(services.home) == []
     assert services.stop() is False
     assert not services.status().healthy
