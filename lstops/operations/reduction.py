@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from lstops.catalog.database import catalog_session
-from lstops.catalog.nights import find_night, night_runs, run_table, save_quarantine, verdicts
+from lstops.catalog.nights import find_night, night_runs, quarantine_of, run_table, save_quarantine, verdicts
 from lstops.catalog.products import current_productions, mark_published, record_manifests
 from lstops.catalog.tables import ProductionRow, RunRow
 from lstops.errors import DataError, LstOpsError
@@ -251,18 +251,21 @@ def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, 
     products = tuple(i.path for i in index.inputs if i.kind is ArtifactKind.DL3)
     cuts = load_cuts(site.cuts)
     check_done = {a.step.primary.path for a in assess(collection, layout, site, "check") if a.state is Standing.DONE}
-    extras = tuple(o.path for o in steps["check"].outputs) if steps["check"].primary.path in check_done else ()
+    extras = (
+        tuple(o.path for o in steps["source-check"].outputs) if steps["source-check"].primary.path in check_done else ()
+    )
     with catalog_session() as session:
         rows = [row for row in night_runs(session, night) if row.source_name == source]
         judged = verdicts(session, night, reduction.context["profile"])
+        causes = {row.run_id: [q.cause for q in quarantine_of(session, night, row.run_id)] for row in rows}
         runs = tuple(
             RunVerdict(
                 run_id=row.run_id,
-                selected=layout.dl3_name(row.run_id) in {p.rsplit("/", 1)[1] for p in products},
+                selected=row.run_id in judged and judged[row.run_id].selected,
                 start=row.run_start.isoformat() if row.run_start else "",
                 zenith_deg=zenith_deg(row),
                 quantities={name: row.quantities[name] for name in _BUNDLE_QUANTITIES},
-                reasons=tuple(judged[row.run_id].reasons) if row.run_id in judged else (),
+                reasons=(*(judged[row.run_id].reasons if row.run_id in judged else ()), *causes.get(row.run_id, ())),
             )
             for row in rows
         )
