@@ -1,4 +1,6 @@
-"""Executes a PlanStageOperator in a process of its own, which can be made to die at a chosen point.
+"""Executes PlanStageOperators, each in a process of its own, which can be made to die at a chosen point.
+
+Arguments: a JSON list of runs. The processes are forked after the imports, which cost more than all the rest.
 
 The points are the moments before and after each thing that lasts: a value stored in Airflow, a file written, a script
 run on the cluster.
@@ -10,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,7 +58,7 @@ class Points:
         setattr(owner, name, wrapped)
 
 
-def main(config: dict[str, Any]) -> None:
+def execute(config: dict[str, Any]) -> None:
     from lstops.airflow.operator import PlanStageOperator
     from lstops.cluster import records, stage
     from lstops.cluster.ssh import SshTransport
@@ -76,6 +79,33 @@ def main(config: dict[str, Any]) -> None:
     }
     result = operator.execute(context)
     print(json.dumps({"result": result, "points": points.passed}))
+
+
+def fork(config: dict[str, Any]) -> int:
+    """Start a run; its output goes to the file `output`."""
+    pid = os.fork()
+    if pid:
+        return pid
+    handle = os.open(config["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    status = 0
+    try:
+        execute(config)
+    except Exception:  # noqa: BLE001 - the child must not return into the loop of its parent
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def main(configs: list[dict[str, Any]]) -> None:
+    import lstops.airflow.operator
+    import lstops.cluster.ssh  # noqa: F401
+
+    pids = [fork(config) for config in configs]
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]))
 
 
 if __name__ == "__main__":

@@ -39,11 +39,15 @@ class Drive:
         self.plan: Plan = toy_plan(self.site, Stage(name="one", steps=(toy_step(number, **step),)))
         self.config |= {"plan_id": self.plan.plan_id, "run_id": f"run {number}"}
         self.product = self.site.base / f"out/{number}.txt"
-        self.environ = {**os.environ, "AIRFLOW_HOME": str(folder / "airflow")}
+        self.output = folder / f"output{number}"
 
-    def go(self, kill_at: int | None, **changes: Any) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, str(DRIVER), json.dumps({**self.config, "kill_at": kill_at, **changes})]
-        return subprocess.run(argv, capture_output=True, text=True, env=self.environ, timeout=120)
+    def run(self, kill_at: int | None, **changes: Any) -> dict[str, Any]:
+        """Arguments of one process."""
+        return {**self.config, "kill_at": kill_at, "output": str(self.output), **changes}
+
+    def go(self, kill_at: int | None = None, **changes: Any) -> tuple[int, str]:
+        """Run one process; returns its exit status and what it said."""
+        return drive([self.run(kill_at, **changes)])[0], self.output.read_text()
 
     @property
     def names(self) -> list[str]:
@@ -56,9 +60,20 @@ def jobs_called(lab: SlurmLab, names: list[str]) -> list[str]:
     return sorted({line.partition("_")[0] for line in found.split()})
 
 
-def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    assert done.returncode == 0, done.stdout + done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+def drive(runs: list[dict[str, Any]]) -> list[int]:
+    """Run several processes at the same time; returns their exit statuses."""
+    environ = {**os.environ, "AIRFLOW_HOME": str(Path(runs[0]["store"]).parent / "airflow")}
+    argv = [sys.executable, str(DRIVER), json.dumps(runs)]
+    done = subprocess.run(argv, capture_output=True, text=True, env=environ, timeout=200)
+    assert done.returncode == 0, done.stderr
+    found: list[int] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def answer(ended: tuple[int, str]) -> dict[str, Any]:
+    status, said = ended
+    assert status == 0, said
+    found: dict[str, Any] = json.loads(said.splitlines()[-1])
     return found
 
 
@@ -66,44 +81,44 @@ def test_killed_at_every_point_there_is_one_job_and_one_product(
     site_file: Path, slurm_lab: SlurmLab, tmp_path: Path
 ) -> None:
     """Every point before the wait; the waiting itself stores nothing."""
-    undisturbed = Drive(site_file, tmp_path, 100)
-    points = answer(undisturbed.go(None))["points"]
-    assert points >= 12
+    points = answer(Drive(site_file, tmp_path, 100).go())["points"]
     # intent (2), record (2), list (2), script (2), connection and sbatch (2), record with number (2), stored number (2)
-    drives = [Drive(site_file, tmp_path, number) for number in range(14)]
-    for kill_at, drive in enumerate(drives):
-        assert drive.go(kill_at).returncode == -signal.SIGKILL, f"not killed at point {kill_at}"
-        result = answer(drive.go(None))["result"]
-        assert result["done"] == [0]
-        assert drive.product.read_text() == "hello\n"
-    for kill_at, drive in enumerate(drives):
-        jobs = jobs_called(slurm_lab, drive.names)
-        assert len(jobs) == 1, f"killed at point {kill_at}: jobs {jobs} of names {drive.names}"
+    before_the_wait = 14
+    assert points > before_the_wait
+    drives = [Drive(site_file, tmp_path, number) for number in range(before_the_wait)]
+    killed = drive([one.run(kill_at) for kill_at, one in enumerate(drives)])
+    assert killed == [-signal.SIGKILL] * before_the_wait
+    assert drive([one.run(None) for one in drives]) == [0] * before_the_wait
+    for kill_at, one in enumerate(drives):
+        assert answer((0, one.output.read_text()))["result"]["done"] == [0]
+        assert one.product.read_text() == "hello\n"
+        jobs = jobs_called(slurm_lab, one.names)
+        assert len(jobs) == 1, f"killed at point {kill_at}: jobs {jobs} of names {one.names}"
 
 
 def test_nothing_to_do_submits_nothing(site_file: Path, slurm_lab: SlurmLab, tmp_path: Path) -> None:
-    drive = Drive(site_file, tmp_path, 200)
-    assert answer(drive.go(None))["result"]["computed"] == 1
-    again = answer(drive.go(None, run_id="another run", store=str(tmp_path / "other.json")))["result"]
+    one = Drive(site_file, tmp_path, 200)
+    assert answer(one.go())["result"]["computed"] == 1
+    again = answer(one.go(None, run_id="another run", store=str(tmp_path / "other.json")))["result"]
     assert (again["done"], again["computed"], again["jobs"]) == ([0], 0, [])
-    assert len(jobs_called(slurm_lab, drive.names)) == 1
+    assert len(jobs_called(slurm_lab, one.names)) == 1
 
 
 def test_a_permanent_failure_says_what_to_do(site_file: Path, tmp_path: Path) -> None:
-    drive = Drive(site_file, tmp_path, 201, command=shell("echo the reason is here; exit 3"))
-    done = drive.go(None)
-    assert done.returncode == 1
-    assert "AirflowFailException" in done.stderr
-    assert "copy 201 (run 201): /bin/sh ended with exit status 3. Remedy: read the end of" in done.stderr
-    assert "the reason is here" in done.stdout + done.stderr
-    assert not drive.product.exists()
+    one = Drive(site_file, tmp_path, 201, command=shell("echo the reason is here; exit 3"))
+    status, said = one.go()
+    assert status == 1
+    assert "AirflowFailException" in said
+    assert "copy 201 (run 201): /bin/sh ended with exit status 3. Remedy: read the end of" in said
+    assert "the reason is here" in said
+    assert not one.product.exists()
 
 
 def test_a_wrong_partition_fails_at_once_with_its_remedy(site_file: Path, tmp_path: Path) -> None:
-    done = Drive(site_file, tmp_path, 202, partition="nowhere").go(None)
-    assert done.returncode == 1
-    assert "SubmitError" in done.stderr
-    assert "correct the partition in the site file" in done.stderr
+    status, said = Drive(site_file, tmp_path, 202, partition="nowhere").go()
+    assert status == 1
+    assert "SubmitError" in said
+    assert "correct the partition in the site file" in said
 
 
 def test_an_unknown_host_key_is_refused_with_the_command_that_adds_it(
@@ -114,9 +129,9 @@ def test_an_unknown_host_key_is_refused_with_the_command_that_adds_it(
     empty.write_text("")
     cluster = slurm_cluster(access)
     cluster["ssh"]["known_hosts"] = str(empty)
-    done = Drive(make_site(tmp_path / "other", cluster), tmp_path, 203).go(None)
-    assert done.returncode == 1
-    assert f"ssh-keyscan -p {access.port} {access.host} >> {empty}" in done.stderr
+    status, said = Drive(make_site(tmp_path / "other", cluster), tmp_path, 203).go()
+    assert status == 1
+    assert f"ssh-keyscan -p {access.port} {access.host} >> {empty}" in said
 
 
 def test_another_host_key_is_refused(site_file: Path, slurm_lab: SlurmLab, tmp_path: Path) -> None:
@@ -128,9 +143,9 @@ def test_another_host_key_is_refused(site_file: Path, slurm_lab: SlurmLab, tmp_p
     known.write_text(f"[{access.host}]:{access.port} {public}\n")
     cluster = slurm_cluster(access)
     cluster["ssh"]["known_hosts"] = str(known)
-    done = Drive(make_site(tmp_path / "other", cluster), tmp_path, 204).go(None)
-    assert done.returncode == 1
-    assert "is not the one in" in done.stderr
+    status, said = Drive(make_site(tmp_path / "other", cluster), tmp_path, 204).go()
+    assert status == 1
+    assert "is not the one in" in said
 
 
 def test_a_key_that_is_not_accepted_is_a_matter_for_a_person(slurm_lab: SlurmLab, tmp_path: Path) -> None:
@@ -138,7 +153,7 @@ def test_a_key_that_is_not_accepted_is_a_matter_for_a_person(slurm_lab: SlurmLab
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
     cluster = slurm_cluster(slurm_lab.access())
     cluster["ssh"]["key_file"] = str(other)
-    done = Drive(make_site(tmp_path / "other", cluster), tmp_path, 205).go(None)
-    assert done.returncode == 1
-    assert "does not accept the key" in done.stderr
-    assert "authorized_keys" in done.stderr
+    status, said = Drive(make_site(tmp_path / "other", cluster), tmp_path, 205).go()
+    assert status == 1
+    assert "does not accept the key" in said
+    assert "authorized_keys" in said

@@ -141,13 +141,13 @@ def test_a_job_that_can_never_start_is_noticed(site_file: Path, client: ClusterC
     context = one_stage(site_file, [step])
     record = send(context, client, unique())
     watcher = JobWatcher(record.job, float("inf"), lambda text: None)
-    conclusion = None
     try:
         # SLURM gives the reason at its second look
         until = time.monotonic() + 60
-        while conclusion is None and time.monotonic() < until:
-            conclusion = watcher.observe(Snapshot(time.monotonic(), client.poll((record.job,)), {}))
-            time.sleep(0.5)
+        while (view := client.poll((record.job,))[record.job]).hopeless is None and time.monotonic() < until:
+            time.sleep(0.3)
+        assert watcher.observe(Snapshot(0.0, {record.job: view}, {})) is None
+        conclusion = watcher.observe(Snapshot(31.0, {record.job: view}, {}))
         assert conclusion is not None
         assert conclusion.ending is Ending.HOPELESS
         assert said in conclusion.why
