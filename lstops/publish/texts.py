@@ -148,11 +148,12 @@ def citation(request: BundleRequest, version: str, published_at: str, digest: st
     """CITATION.cff 1.2.0 of the version."""
     import yaml
 
+    kind = "Synthetic LST-1 DL3 data" if request.synthetic else "LST-1 DL3 data"
     document = {
         "cff-version": "1.2.0",
         "message": "If you use these data, please cite them with the version and the identifier below.",
         "type": "dataset",
-        "title": f"LST-1 DL3 data of {request.source.name}, night {request.night}",
+        "title": f"{kind} of {request.source.name}, night {request.night}",
         "authors": [{"name": name} for name in request.authors],
         "version": version,
         "date-released": published_at[:10],

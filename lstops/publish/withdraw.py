@@ -60,6 +60,7 @@ def withdraw(
             now = datetime.now(timezone.utc).isoformat(timespec="seconds")
             notice = Withdrawal(version, author, reason, now)
             _write_notice(absolute / version, notice)
+        (absolute / version).chmod(0o550)  # also after an attempt that died in between
         valid = [name for name in names if withdrawal_of(absolute / name) is None]
         current = current_version(absolute)
         if current == version:
@@ -81,8 +82,5 @@ def _write_notice(version: Path, notice: Withdrawal) -> None:
         os.fsync(stream.fileno())
     temporary.chmod(0o440)
     version.chmod(0o750)
-    try:
-        os.rename(temporary, version / model.WITHDRAWN)
-        sync_folder(version)
-    finally:
-        version.chmod(0o550)
+    os.rename(temporary, version / model.WITHDRAWN)
+    sync_folder(version)

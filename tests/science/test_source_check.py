@@ -12,11 +12,15 @@ import pytest
 
 gammapy = pytest.importorskip("gammapy", reason="needs the science environment")
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from synthetic_dl3 import CRAB, Observation, wobbled, write_folder, write_run  # noqa: E402
+from unit import published_site  # noqa: E402
 
+from lstops.publish.bundle import build_bundle  # noqa: E402
+from lstops.publish.publisher import publish  # noqa: E402
 from lstops.report.source import read_source_check  # noqa: E402
 from lstops.science.source_check import main, off_regions  # noqa: E402
+from lstops.step.model import ArtifactKind  # noqa: E402
 
 TRUTH = {"source": {"norm_per_tev_cm2_s": 2 * 3.23e-11, "index": -2.47, "curvature": -0.24, "boost": 2.0}}
 
@@ -134,6 +138,34 @@ def test_index_of_a_file_that_is_gone(folder: Path, tmp_path: Path, capsys: pyte
     (dl3 / "dl3_LST-1.Run02003.fits").unlink()
     assert run(dl3, tmp_path / "check.json") == 65
     assert "cannot be read through its index" in capsys.readouterr().err
+
+
+def test_a_published_bundle_works_wherever_it_is_copied(tmp_path: Path) -> None:
+    layout = published_site.make_site(tmp_path / "base")
+    candidates = layout.absolute(published_site.CANDIDATES)
+    shutil.rmtree(candidates)
+    write_folder(candidates, wobbled(live_s=60.0, boost=20.0)[:2])
+    records = [
+        published_site.record(layout, kind, f"{published_site.CANDIDATES}/{name}")
+        for kind, name in (
+            (ArtifactKind.DL3, "dl3_LST-1.Run02001.fits"),
+            (ArtifactKind.DL3, "dl3_LST-1.Run02002.fits"),
+            (ArtifactKind.DL3_INDEX, "hdu-index.fits.gz"),
+            (ArtifactKind.DL3_INDEX, "obs-index.fits.gz"),
+        )
+    ]
+    shutil.rmtree(layout.manifests / published_site.CANDIDATES)
+    for k in range(2):
+        published_site.write_manifest(layout, f"DL3 {k}", [], [records[k]])
+    published_site.write_manifest(layout, "index", records[:2], records[2:])
+    done = publish(build_bundle(published_site.make_request(), layout), layout)
+    copy = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(layout.absolute(done.path), copy)
+    for folder in (layout.absolute(done.path), copy):
+        folder.chmod(0o750)
+    shutil.rmtree(layout.base)
+    assert run(copy, tmp_path / "check.json", "--boost", "20") == 0
+    assert read_source_check(tmp_path / "check.json").agrees
 
 
 @pytest.mark.parametrize(

@@ -257,3 +257,17 @@ def test_problems_names_every_damage(layout: Layout) -> None:
         "dl3_LST-1.Run02002.fits is missing", "notes.txt does not belong to it", "cuts.json was changed",
     )  # fmt: skip
     assert json.loads((version / "bundle.json").read_text())["runs"] == [2001, 2002]
+
+
+def test_a_withdrawal_that_died_is_finished_by_the_next(layout: Layout) -> None:
+    publish_runs(layout)
+    publish_runs(layout, cuts={"gammaness": 0.8})
+    folder = layout.absolute(FOLDER)
+    withdraw(FOLDER, "v0002", "Ana", "wrong cuts", layout)
+    # as after a kill between the notice and the move of the pointer
+    (folder / "current").unlink()
+    (folder / "current").symlink_to("v0002")
+    (folder / "v0002").chmod(0o750)
+    assert withdraw(FOLDER, "v0002", "Ana", "wrong cuts", layout).current == "v0001"
+    assert current_version(folder) == "v0001"
+    assert (folder / "v0002").stat().st_mode & 0o777 == 0o550
