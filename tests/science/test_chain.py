@@ -1,0 +1,160 @@
+"""The whole chain with the real lstchain, step by step as on a cluster: tuned production, night, index."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from tiny import RUN, site_at
+
+from lstops.errors import DataError, ProductInvalid
+from lstops.night import Night
+from lstops.production.inventory import scan_inventory
+from lstops.production.plan import TunedProductionRequest, plan_tuned_production
+from lstops.reduction.cuts import load_cuts
+from lstops.reduction.geometry import Field, IrfNode
+from lstops.reduction.plan import IndexRequest, ModelSet, NightRequest, RunJob, plan_index, plan_night, split_runs
+from lstops.site.layout import Layout
+from lstops.site.model import Site
+from lstops.step.manifest import ArtifactRecord, ManifestStore
+from lstops.step.model import ArtifactKind, Plan
+from lstops.step.report import Ending
+from lstops.step.runner import run_step
+from lstops.step.verify import inspect
+
+pytest.importorskip("lstchain", reason="needs the science environment")
+
+PRODUCTION = "20240115_v0.12.3_crab_nsb_tuning_0.07"
+SOURCE = 'Crab\'s nebula "M 1"'
+CRAB = (83.6324, 22.0174)
+CUTS = load_cuts("small")
+
+
+def run_all(plan: Plan, site: Site) -> list[Ending]:
+    return [run_step(plan, index, site).ending for index in range(len(plan.steps()))]
+
+
+@pytest.fixture(scope="module")
+def site(tiny_site: Path) -> Site:
+    return site_at(tiny_site)
+
+
+@pytest.fixture(scope="module")
+def layout(site: Site) -> Layout:
+    return Layout(site.base, site.work)
+
+
+@pytest.fixture(scope="module")
+def production(site: Site, layout: Layout, subrun: str) -> Plan:
+    inventory = scan_inventory(layout, site.production.base_production, "dec_2276")
+    plan = plan_tuned_production(TunedProductionRequest(PRODUCTION, "0.12.3", subrun, CUTS), site, inventory)
+    assert set(run_all(plan, site)) == {Ending.DONE}
+    return plan
+
+
+def product(layout: Layout, path: str) -> ArtifactRecord:
+    manifest = ManifestStore(layout.manifests).producer(path)
+    assert manifest is not None, f"{path} has no manifest"
+    record = manifest.output(path)
+    assert record is not None
+    return record
+
+
+@pytest.fixture(scope="module")
+def job(production: Plan, layout: Layout) -> RunJob:
+    irfs = []
+    for step in production.stage("irf").steps:
+        record = product(layout, step.primary.path)
+        facts = record.facts
+        irfs.append(IrfNode(record.path, facts["zd_deg"], facts["az_deg"], facts["b_delta_deg"], record.state.sha256))
+    models = product(layout, production.stage("train").steps[0].primary.path)
+    dl1 = layout.dl1_run(Night.parse("20240115"), "v0.12", "tailcut84", RUN)
+    data = inspect(ArtifactKind.DL1_MERGED, layout.absolute(dl1))
+    return RunJob(
+        RUN, dl1, SOURCE, *CRAB, data["zd_deg"], data["az_deg"],
+        ModelSet(PRODUCTION, "dec_2276", 0.07, models.path, models.state.sha256), tuple(irfs), min_live_fraction=0.3,
+    )  # fmt: skip
+
+
+def request(*jobs: RunJob) -> NightRequest:
+    return NightRequest(Night.parse("20240115"), "v0.12", "tailcut84", "0.12.3", CUTS, jobs)
+
+
+def test_production_facts(production: Plan, layout: Layout) -> None:
+    models = product(layout, production.stage("train").steps[0].primary.path).facts
+    assert models["training_dirs"] == [[10.0, 100.0], [35.0, 100.0]]
+    assert set(models["trees"].values()) == {10}
+    assert "lstchain_config.json" in models["files"]
+    tuned = product(layout, production.stage("tune").steps[0].primary.path).facts["image_modifier"]
+    assert tuned["extra_noise_in_dim_pixels"] > 0
+    for step in production.stage("dl2").steps:
+        facts = product(layout, step.primary.path).facts
+        assert facts["interpolated"] is True
+        assert facts["events"] > 100
+        assert 0 <= facts["dropped"] < facts["events"]
+    for step in production.stage("irf").steps:
+        facts = product(layout, step.primary.path).facts
+        assert facts["zd_deg"] == pytest.approx(step.primary.expect["zd_deg"], abs=0.01)
+        assert facts["area_max_m2"] > 1e3
+
+
+def test_a_finished_production_is_a_no_op(production: Plan, site: Site, layout: Layout) -> None:
+    assert set(run_all(production, site)) == {Ending.UP_TO_DATE}
+    assert not list(layout.staging.iterdir())
+
+
+def test_night_to_gammapy(job: RunJob, site: Site, layout: Layout) -> None:
+    accepted, refused = split_runs([job, replace(job, run=2009, zd_deg=60.0)], Field.at(datetime.now(timezone.utc)))
+    assert [r.run for r in refused] == [2009]
+    plan = plan_night(request(*accepted), site)
+    assert run_all(plan, site) == [Ending.DONE, Ending.DONE]
+    dl3 = plan.stage("dl3").steps[0].primary.path
+    facts = product(layout, dl3).facts
+    assert (facts["obs_id"], facts["object"]) == (RUN, SOURCE)
+    assert facts["irf_zd_deg"] == pytest.approx(job.zd_deg, abs=0.05)
+    assert 2.0 < facts["ontime_s"] < 2.6
+
+    index = plan_index(IndexRequest(Night.parse("20240115"), "0.12.3", SOURCE, (dl3,)), site)
+    assert run_all(index, site) == [Ending.DONE]
+    from gammapy.data import DataStore
+
+    store = DataStore.from_dir(layout.absolute(dl3).parent)
+    observation = store.get_observations(required_irf="point-like")[0]
+    assert observation.obs_id == RUN
+    assert len(observation.events.table) == facts["events"]
+
+
+def test_nearest_node_instead_of_interpolation_is_caught(job: RunJob, site: Site, layout: Layout) -> None:
+    """With the nodes of one zenith lstchain takes the nearest and ends with exit status 0."""
+    nodes = tuple(n for n in job.irfs if n.zd_deg < 20)
+    near = replace(job, irfs=nodes, source="Crab near")
+    assert "span no area" in split_runs([near], Field.at(datetime.now(timezone.utc)))[1][0].reason
+    plan = plan_night(request(near), site)
+    run_step(plan, 0, site)
+    with pytest.raises(ProductInvalid, match="nearest node instead of interpolating"):
+        run_step(plan, 1, site)
+    assert not layout.absolute(plan.steps()[1].primary.path).exists()
+    assert not list(layout.staging.iterdir())
+
+
+def test_models_that_are_not_the_registered_ones_are_never_loaded(job: RunJob, site: Site) -> None:
+    other = replace(job, models=replace(job.models, sha256="0" * 64, level_ghz=0.14))
+    with pytest.raises(DataError, match="the plan expects 000000000000"):
+        run_step(plan_night(request(other), site), 0, site)
+
+
+def test_a_training_node_without_events_is_named(production: Plan, layout: Layout, tmp_path: Path) -> None:
+    merged = layout.absolute(production.stage("merge").steps[0].primary.path)
+    config = layout.absolute(production.stage("tune").steps[0].primary.path)
+    words = [sys.executable, "-m", "lstops.science.complete_models", "--models", str(tmp_path), "--gamma", str(merged),
+             "--config", str(config), "--node", "10.0,100.0", "--node", "35.0,100.0"]  # fmt: skip
+    done = subprocess.run([*words, "--node", "6.0,180.0"], capture_output=True, text=True, check=False)
+    assert done.returncode == DataError.exit_code
+    assert "no events of [(6.0, 180.0)]" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    subprocess.run(words, check=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["lstchain_config.json", "training_dirs.ecsv"]

@@ -1,0 +1,99 @@
+"""Real simulated events through R0 -> DL1 and both NSB tuning tools, as steps; and what cannot be processed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny import SIMTEL, site_at
+
+from lstops.errors import JobFailure
+from lstops.production.simtel_plan import SimtelRequest, Tuning, event_source, plan_r0_to_dl1
+from lstops.site.layout import Layout
+from lstops.site.model import Site
+from lstops.step.manifest import ManifestStore
+from lstops.step.model import Plan
+from lstops.step.report import Ending, StepReport
+from lstops.step.runner import run_step
+
+pytest.importorskip("lstchain", reason="needs the science environment")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return site_at(tmp_path)
+
+
+def plan_of(name: str, shared: Path, site: Site, max_events: int | None = None) -> Plan:
+    target = site.base / "mc/simtel" / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(shared / "data/simtel" / name, target)
+    request = SimtelRequest("real", "0.12.3", (f"mc/simtel/{name}",), "mc/DL1/real", update=event_source(max_events))
+    return plan_r0_to_dl1(request, site)
+
+
+def facts(plan: Plan, index: int, site: Site) -> dict[str, object]:
+    manifest = ManifestStore(Layout(site.base, site.work).manifests).read(plan.steps()[index].primary.path)
+    assert manifest is not None
+    return manifest.outputs[0].facts
+
+
+@pytest.mark.parametrize(
+    ("name", "max_events", "events"),
+    [("history_meta_75.simtel.zst", None, 1), ("lst_muons.simtel.zst", 30, 30)],
+)
+def test_what_works(shared: Path, site: Site, name: str, max_events: int | None, events: int) -> None:
+    plan = plan_of(name, shared, site, max_events)
+    assert [run_step(plan, i, site).ending for i in (0, 1)] == [Ending.DONE] * 2
+    found = facts(plan, 1, site)
+    assert found["events"] == events
+    assert found["simulation"] is True
+    assert found["images"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("test_lasercal_v3.simtel.gz", "Might be truncated"),
+        ("aux_traces_2030.simtel.zst", "No object named"),
+        ("camsettings_v6.simtel.zst", "No object named"),
+        ("gamma_prod6_tel_event_header_v4.simtel.zst", "No object named"),
+        ("extracted_pedestals.simtel.zst", "has no attribute 'energy'"),
+        ("lst_muons.simtel.zst", "TypeError"),
+    ],
+)
+def test_what_cannot_work_fails_with_its_cause_and_leaves_nothing(
+    shared: Path, site: Site, name: str, cause: str
+) -> None:
+    plan = plan_of(name, shared, site)
+    layout = Layout(site.base, site.work)
+    run_step(plan, 0, site)
+    with pytest.raises(JobFailure, match=r"lstchain_mc_r0_to_dl1 ended with exit status 1"):
+        run_step(plan, 1, site)
+    report = StepReport.model_validate_json(layout.step_report(plan.plan_id, 1).read_bytes())
+    assert report.ending is Ending.FAILED
+    assert report.subject == name
+    assert cause in report.log_tail
+    assert report.remedy
+    assert not layout.absolute(plan.steps()[1].primary.path).exists()
+    assert not list(layout.staging.iterdir())
+    assert ManifestStore(layout.manifests).read(plan.steps()[1].primary.path) is None
+
+
+@pytest.mark.parametrize(("level", "block", "key"), [
+    ("waveform", "waveform_nsb_tuning", "nsb_tuning_rate_GHz"),
+    ("image", "image_modifier", "extra_noise_in_dim_pixels"),
+])  # fmt: skip
+def test_both_tuning_tools_and_then_dl1(tiny_site: Path, subrun: str, level: str, block: str, key: str) -> None:
+    site = site_at(tiny_site)
+    request = SimtelRequest(
+        f"tuned-{level}", "0.12.3", (SIMTEL,), f"mc/DL1/tuned-{level}", tuning=Tuning(subrun, SIMTEL, level)
+    )
+    plan = plan_r0_to_dl1(request, site)
+    assert [run_step(plan, i, site).ending for i in (0, 1)] == [Ending.DONE] * 2
+    # 0.30 GHz were put into the night over simulations of about 0.25 GHz
+    tuned = facts(plan, 0, site)[block]
+    assert isinstance(tuned, dict)
+    assert 0 < tuned[key] < 1
+    assert facts(plan, 1, site)["events"] == 1
