@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from lstops.errors import DataError
+from lstops.errors import ConfigError, DataError
 from lstops.production.grid import Node, Particle, parse_node
 from lstops.site.layout import Layout
 
+#: nodes of gammas and of protons are the same direction if their names agree to this
+_SAME_NODE_DEG = 0.02
 #: training particles in the order of the files' use; test nodes have gammas only
 TRAINING = (Particle.GAMMA_DIFFUSE, Particle.PROTONS)
 
@@ -99,3 +102,31 @@ def _scan(layout: Layout, dataset: Dataset, particle: Particle, example: str) ->
 
 def _hidden_or_merged(path: Path) -> bool:
     return path.name.startswith(".") or path.stem.endswith("merged")
+
+
+def training_nodes(
+    gammas: Mapping[str, Sequence[McFile]], protons: Mapping[str, Sequence[McFile]], wanted: Sequence[Node]
+) -> tuple[Node, ...]:
+    """Directions of the training nodes, the same for gammas and protons and as many as the line has.
+
+    Raises
+    ------
+    ConfigError
+        Naming the nodes that are missing.
+    """
+    gamma_nodes = [files[0].pointing for files in gammas.values()]
+    proton_nodes = [files[0].pointing for files in protons.values()]
+    for what, there, expected in (
+        ("protons", proton_nodes, gamma_nodes),
+        ("diffuse gammas", gamma_nodes, proton_nodes),
+        ("diffuse gammas", gamma_nodes, wanted),
+    ):
+        missing = [n for n in expected if not any(n.is_same(t, _SAME_NODE_DEG) for t in there)]
+        if missing:
+            raise ConfigError(
+                f"the base production has no {what} at {', '.join(map(str, missing))}.",
+                "restore these nodes: forests trained without one are wrong near it (the culmination, for instance).",
+            )
+    if not gamma_nodes:
+        raise ConfigError("the base production has no training nodes.", "choose another base production or line.")
+    return tuple(sorted(gamma_nodes))

@@ -13,14 +13,13 @@ from pathlib import PurePosixPath
 
 from lstops.errors import ConfigError
 from lstops.production.grid import Node, Particle, parse_node
-from lstops.production.inventory import TRAINING, Dataset, Inventory, McFile
+from lstops.production.inventory import TRAINING, Dataset, Inventory, McFile, training_nodes
+from lstops.production.tuned_paths import TunedPaths
 from lstops.reduction.cuts import CutSet
 from lstops.site.layout import Layout
 from lstops.site.model import ForestSettings, Site
 from lstops.step.model import ArtifactKind, Input, Output, Plan, Stage, Step
 
-#: nodes of gammas and of protons are the same direction if their names agree to this
-_SAME_NODE_DEG = 0.02
 CUTS_FILE = "cuts.json"
 
 
@@ -48,11 +47,6 @@ class TunedProductionRequest:
     nodes: tuple[Node, ...] = ()
 
 
-def config_path(production: str) -> str:
-    """Where the lstchain configuration of a tuned production lies."""
-    return f"mc/DL1/AllSky/{production}/lstchain_config_{production}.json"
-
-
 def forest_update(forests: ForestSettings) -> dict[str, dict[str, int]]:
     """Changes to lstchain's configuration for the hyper-parameters of the four forests."""
     names = ("energy_regressor", "disp_regressor", "disp_classifier", "particle_classifier")
@@ -76,9 +70,10 @@ class _Planner:
     def __init__(self, request: TunedProductionRequest, site: Site, inventory: Inventory) -> None:
         self.request, self.site, self.inventory = request, site, inventory
         self.layout = Layout(site.base, site.work)
+        self.paths = TunedPaths(self.layout, request.production, inventory.line)
         self.train = {p: inventory.nodes(Dataset.TRAIN, p) for p in TRAINING}
         self.test = inventory.nodes(Dataset.TEST, Particle.GAMMA)
-        self.nodes = _training_nodes(self.train[TRAINING[0]], self.train[TRAINING[1]], request.nodes)
+        self.nodes = training_nodes(self.train[TRAINING[0]], self.train[TRAINING[1]], request.nodes)
         if not self.test:
             raise ConfigError(
                 f"production {inventory.production!r} has no test nodes: there would be no instrument response.",
@@ -111,36 +106,6 @@ class _Planner:
             },
         )
 
-    # -- paths ----------------------------------------------------------------------------------------------------
-    def _models(self) -> str:
-        return self.layout.models(self.request.production, self.inventory.line)
-
-    def _dl1(self, file: McFile) -> str:
-        """Tuned DL1: the name of the base file, with the node in it (merging needs names that differ)."""
-        name = PurePosixPath(file.path).name
-        if str(file.pointing) not in name:
-            name = f"{PurePosixPath(name).stem}_{file.pointing}.h5"
-        production = self.request.production
-        if file.dataset is Dataset.TRAIN:
-            return f"{self.layout.mc_dl1_train(production, self.inventory.line, file.particle.value, file.node)}/{name}"
-        return f"{self.layout.mc_dl1_test(production, file.particle.value, file.node)}/{name}"
-
-    def _merged_train(self, particle: Particle) -> str:
-        return self.layout.mc_dl1_train_merged(self.request.production, self.inventory.line, particle.value)
-
-    def _test_dl1(self, node: str) -> str:
-        """DL1 of a test node: merged if it has several files."""
-        files = self.test[node]
-        if len(files) == 1:
-            return self._dl1(files[0])
-        folder = self.layout.mc_dl1_test(self.request.production, Particle.GAMMA.value, node)
-        return f"{folder}/dl1_{self.request.production}_{node}_merged.h5"
-
-    def _test_dl2(self, node: str) -> str:
-        name = PurePosixPath(self._test_dl1(node)).name.replace("dl1", "dl2", 1)
-        folder = self.layout.mc_dl2_test(self.request.production, Particle.GAMMA.value, self.inventory.line, node)
-        return f"{folder}/{name}"
-
     # -- steps ----------------------------------------------------------------------------------------------------
     def _step(
         self, kind: str, label: str, subject: str, commands: Sequence[tuple[str, ...]], inputs: Sequence[Input],
@@ -159,7 +124,7 @@ class _Planner:
         )
 
     def _config(self) -> Input:
-        return Input(name="config", kind=ArtifactKind.LSTCHAIN_CONFIG, path=config_path(self.request.production))
+        return Input(name="config", kind=ArtifactKind.LSTCHAIN_CONFIG, path=self.paths.config)
 
     def _tune(self) -> Step:
         simtel = self.request.simtel or self.site.production.tuning_simtel
@@ -185,7 +150,7 @@ class _Planner:
                 Output(
                     name="config",
                     kind=ArtifactKind.LSTCHAIN_CONFIG,
-                    path=config_path(self.request.production),
+                    path=self.paths.config,
                     expect={
                         "sections": ["image_modifier", "tailcut", "energy_regression_features"],
                         "values": {"image_modifier.increase_nsb": True},
@@ -209,7 +174,7 @@ class _Planner:
                 Output(
                     name=f"tuned-{i}",
                     kind=ArtifactKind.DL1,
-                    path=self._dl1(file),
+                    path=self.paths.dl1(file),
                     counts_from=(f"dl1-{i}",),
                     expect={"images": False, "simulation": True},
                 )
@@ -223,12 +188,12 @@ class _Planner:
                 f"{particle.value} of {self.inventory.line}",
                 f"{self.inventory.line} {particle.value}",
                 [file for files in self.train[particle].values() for file in files],
-                self._merged_train(particle),
+                self.paths.merged_train(particle),
             )
             for particle in TRAINING
         ]
         steps += [
-            self._merge(f"test {parse_node(node)[1]}", node, files, self._test_dl1(node))
+            self._merge(f"test {parse_node(node)[1]}", node, files, self.paths.test_dl1(self.test[node]))
             for node, files in self.test.items()
             if len(files) > 1
         ]
@@ -240,7 +205,7 @@ class _Planner:
         command = ("lstchain_merge_hdf5_files", "-d", "{indir:dl1}", "-o", "{out:merged}", "-p", "dl1_*.h5",
                    "--no-image", "--no-progress", "--skip-checks")  # fmt: skip
         inputs = [
-            Input(name=f"dl1-{i}", group="dl1", kind=ArtifactKind.DL1, path=self._dl1(file))
+            Input(name=f"dl1-{i}", group="dl1", kind=ArtifactKind.DL1, path=self.paths.dl1(file))
             for i, file in enumerate(files)
         ]
         merged = Output(
@@ -262,13 +227,13 @@ class _Planner:
              "--config", "{in:config}", *nodes),
         ]  # fmt: skip
         gamma, proton = (
-            Input(name=name, kind=ArtifactKind.DL1_MERGED, path=self._merged_train(particle))
+            Input(name=name, kind=ArtifactKind.DL1_MERGED, path=self.paths.merged_train(particle))
             for name, particle in zip(("gamma", "proton"), TRAINING, strict=True)
         )
         models = Output(
             name="models",
             kind=ArtifactKind.MODELS,
-            path=self._models(),
+            path=self.paths.models,
             expect={"training_dirs": len(self.nodes) > 1},
         )
         label = f"random forests of {self.request.production}, {line}"
@@ -282,23 +247,22 @@ class _Planner:
             Input(
                 name="dl1",
                 kind=ArtifactKind.DL1_MERGED if merged else ArtifactKind.DL1,
-                path=self._test_dl1(node),
+                path=self.paths.test_dl1(self.test[node]),
             ),
-            Input(name="models", kind=ArtifactKind.MODELS, path=self._models()),
+            Input(name="models", kind=ArtifactKind.MODELS, path=self.paths.models),
             self._config(),
         ]
-        dl2 = Output(name="dl2", kind=ArtifactKind.DL2, path=self._test_dl2(node), counts_from=("dl1",))
+        dl2 = Output(name="dl2", kind=ArtifactKind.DL2, path=self.paths.test_dl2(self.test[node]), counts_from=("dl1",))
         return self._step("mc-dl2", f"DL2 of test {parse_node(node)[1]}", node, [command], inputs, [dl2])
 
     def _irf(self, node: str) -> Step:
         command = ("lstchain_create_irf_files", "-g", "{in:dl2}", "-o", "{out:irf}", "--overwrite",
                    "--config", f"{{file:{CUTS_FILE}}}")  # fmt: skip
         cuts, pointing = self.request.cuts, parse_node(node)[1]
-        folder = self.layout.irf_dir(self.request.production, Particle.GAMMA.value, self.inventory.line, cuts.name)
         irf = Output(
             name="irf",
             kind=ArtifactKind.IRF,
-            path=f"{folder}/irf_{self.request.production}_{node}.fits.gz",
+            path=self.paths.irf(node, cuts.name),
             expect={
                 "useful_energy_tev": list(cuts.useful_energy_tev),
                 "zd_deg": pointing.zd_deg,
@@ -306,33 +270,5 @@ class _Planner:
                 "point_like": cuts.point_like,
             },
         )
-        inputs = [Input(name="dl2", kind=ArtifactKind.DL2, path=self._test_dl2(node))]
+        inputs = [Input(name="dl2", kind=ArtifactKind.DL2, path=self.paths.test_dl2(self.test[node]))]
         return self._step("irf", f"IRF of {pointing}", node, [command], inputs, [irf], {CUTS_FILE: cuts.text})
-
-
-def _training_nodes(
-    gammas: dict[str, list[McFile]], protons: dict[str, list[McFile]], wanted: Sequence[Node]
-) -> tuple[Node, ...]:
-    """Directions of the training nodes, the same for gammas and protons and as many as the line has.
-
-    Raises
-    ------
-    ConfigError
-        Naming the nodes that are missing.
-    """
-    gamma_nodes = [files[0].pointing for files in gammas.values()]
-    proton_nodes = [files[0].pointing for files in protons.values()]
-    for what, there, expected in (
-        ("protons", proton_nodes, gamma_nodes),
-        ("diffuse gammas", gamma_nodes, proton_nodes),
-        ("diffuse gammas", gamma_nodes, wanted),
-    ):
-        missing = [n for n in expected if not any(n.is_same(t, _SAME_NODE_DEG) for t in there)]
-        if missing:
-            raise ConfigError(
-                f"the base production has no {what} at {', '.join(map(str, missing))}.",
-                "restore these nodes: forests trained without one are wrong near it (the culmination, for instance).",
-            )
-    if not gamma_nodes:
-        raise ConfigError("the base production has no training nodes.", "choose another base production or line.")
-    return tuple(sorted(gamma_nodes))
