@@ -51,7 +51,7 @@ def _row(run: ReportRun) -> _Row:
         run_id=run.run_id,
         source=run.source,
         start=f"{run.start:%H:%M}" if run.start else "–",
-        wobble=run.wobble or "–",
+        wobble=run.wobble.replace(" deg", "°") or "–",
         zenith=_number(run.zenith_deg, 1),
         nsb=_number(run.quantity(NSB), 2),
         r422=_number(run.quantity(R422), 2),

@@ -48,8 +48,9 @@ def as_svg(draw: Callable[[Any], None], size_inch: tuple[float, float]) -> bytes
 
 
 def night_svg(report: NightReport) -> bytes | None:
-    """Three panels over UTC; None if no run has a start time."""
-    runs = [r for r in report.runs if r.start is not None]
+    """Three panels over UTC; None if nothing is known of any run (calibration runs have nothing to show)."""
+    values: tuple[_Value, ...] = (_rate, _nsb, _zenith)
+    runs = [r for r in report.runs if r.start is not None and any(v(r) is not None for v in values)]
     if not runs:
         return None
     return as_svg(lambda figure: _draw(figure, runs), _SIZE_INCH)
@@ -59,8 +60,8 @@ def _draw(figure: Any, runs: list[ReportRun]) -> None:
     from matplotlib.dates import AutoDateLocator, DateFormatter
 
     panels: tuple[tuple[str, _Value], ...] = (
-        ("d$R$/d$I$ at 422 p.e.\n(s$^{-1}$ p.e.$^{-1}$)", lambda r: r.quantity(R422)),
-        ("NSB, pedestal\nstd (p.e.)", lambda r: r.quantity(NSB)),
+        ("d$R$/d$I$ at 422 p.e.\n(s$^{-1}$ p.e.$^{-1}$)", _rate),
+        ("NSB, pedestal\nstd (p.e.)", _nsb),
         ("zenith\ndistance (deg)", _zenith),
     )
     axes = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": (1.5, 1, 1)})
@@ -93,18 +94,26 @@ def _draw(figure: Any, runs: list[ReportRun]) -> None:
         else:
             _limits(axis, values)
     for run in runs:
-        height = run.quantity(R422)
+        height = _rate(run)
         if height is not None:
             place = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center"}
             axes[0].annotate(str(run.run_id), (run.start, height), fontsize=7.5, color="#5b6670", **place)
     axes[2].invert_yaxis()  # high in the sky is up
-    axes[0].legend(loc="upper left", bbox_to_anchor=(0, 1.28), ncols=3, frameon=False, handletextpad=0.2)
+    axes[0].legend(loc="upper left", bbox_to_anchor=(0, 1.28), ncols=4, frameon=False, handletextpad=0.2)
     starts = [r.start for r in runs if r.start is not None]
     # half an hour at least, also around a single run
     axes[2].set_xlim(min(starts) - _MARGIN, max(starts) + _MARGIN)
     axes[2].xaxis.set_major_locator(AutoDateLocator(maxticks=9))
     axes[2].xaxis.set_major_formatter(DateFormatter("%H:%M"))
     axes[2].set_xlabel("UTC")
+
+
+def _rate(run: ReportRun) -> float | None:
+    return run.quantity(R422)
+
+
+def _nsb(run: ReportRun) -> float | None:
+    return run.quantity(NSB)
 
 
 def _zenith(run: ReportRun) -> float | None:
