@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,7 +25,7 @@ from lstops.step.manifest import ArtifactRecord, ManifestStore
 from lstops.step.model import ArtifactKind, Plan
 from lstops.step.report import Ending
 from lstops.step.runner import run_step
-from lstops.step.verify import inspect
+from lstops.step.verify import InputFacts, inspect, verify
 
 pytest.importorskip("lstchain", reason="needs the science environment")
 
@@ -158,3 +159,33 @@ def test_a_training_node_without_events_is_named(production: Plan, layout: Layou
     assert list(tmp_path.iterdir()) == []
     subprocess.run(words, check=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["lstchain_config.json", "training_dirs.ecsv"]
+
+
+@pytest.mark.parametrize("stage", ["dl1ab", "merge", "dl2", "irf"])
+@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.97])
+def test_real_products_cut_short_are_refused(
+    production: Plan, layout: Layout, tmp_path: Path, stage: str, fraction: float
+) -> None:
+    output = production.stage(stage).steps[0].primary
+    whole = layout.absolute(output.path)
+    content = whole.read_bytes()
+    broken = tmp_path / whole.name
+    broken.write_bytes(content[: int(len(content) * fraction)])
+    with pytest.raises(DataError, match=r"truncated|damaged"):
+        inspect(output.kind, broken)
+
+
+def test_a_dl2_that_lost_events_is_refused(production: Plan, layout: Layout, tmp_path: Path) -> None:
+    """The last rows gone, as after a full disk, in a file that opens without complaint."""
+
+    import tables
+
+    step = production.stage("dl2").steps[0]
+    broken = tmp_path / "dl2.h5"
+    shutil.copyfile(layout.absolute(step.primary.path), broken)
+    with tables.open_file(str(broken), "a") as file:
+        table = file.root.dl2.event.telescope.parameters.LST_LSTCam
+        table.remove_rows(table.nrows - 1, table.nrows)
+    inputs = [InputFacts(i.name, i.kind, layout.absolute(i.path), product(layout, i.path).facts) for i in step.inputs]
+    with pytest.raises(ProductInvalid, match="can be reconstructed"):
+        verify(step.primary, broken, inputs)
