@@ -105,7 +105,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterato
 
 
 def test_several_runs_wait_at_once_and_none_is_falsely_failed(world: World) -> None:
-    runs = [world.start(f"several {n}", "sleep 1; $COPY", n) for n in range(4)]
+    runs = [world.start(f"several-{n}", "sleep 1; $COPY", n) for n in range(4)]
     assert [world.ended(run) for run in runs] == ["success"] * 4
     assert [world.task(run).try_number for run in runs] == [1] * 4
     assert (world.site.base / "out/3.txt").read_text() == "hello\n"
