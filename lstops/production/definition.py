@@ -143,6 +143,26 @@ def dl2_file(dl1_file: str, folder: str) -> str:
     return f"{folder.rstrip('/')}/{PurePosixPath(dl1_file).name.replace('dl1', 'dl2', 1)}"
 
 
+def cycles(production: ProductionDefinition) -> tuple[tuple[StepDefinition, str, StepDefinition], ...]:
+    """Inputs that only a step of the same stage or of a later one makes: (reader, path, maker).
+
+    Steps of one stage run at the same time, so an input from there is as impossible as one from a later stage.
+    """
+    order = {stage: position for position, stage in enumerate(StageName)}
+    made: dict[str, StepDefinition] = {}
+    for step in production.steps():
+        for path in step.products:
+            made.setdefault(path.rstrip("/"), step)  # stages come in order: the first maker counts
+    found = []
+    for step in production.steps():
+        for given in step.inputs:
+            path = given.path.rstrip("/")
+            maker = next((made[p] for p in (path, *map(str, PurePosixPath(path).parents)) if p in made), None)
+            if maker is not None and maker is not step and order[maker.stage] >= order[step.stage]:
+                found.append((step, path, maker))
+    return tuple(found)
+
+
 _Paths = tuple[tuple[StepPath, ...], tuple[StepPath, ...]]
 
 

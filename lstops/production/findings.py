@@ -25,6 +25,7 @@ class Severity(str, Enum):
 #: Every code with its meaning. Codes are stable: scripts and reports may rely on them.
 CODES: dict[str, str] = {
     "bad-value": "a value of the wrong type or out of its range",
+    "cyclic-path": "an input that only a step of the same stage or of a later one makes",
     "dead-key": "a key that nothing reads",
     "duplicate-output": "two steps make the same product",
     "hyperparameters-differ": "forests or their training differ from the other levels of the grid",
@@ -118,6 +119,8 @@ class LintContext:
     ----------
     siblings : dict
         lstchain configurations of the other levels of the same grid, by the name of their folder.
+    unreadable_siblings : tuple of str
+        Folders of levels whose configuration cannot be read.
     tree : Tree or None
         None: no look at files.
     """
@@ -126,6 +129,7 @@ class LintContext:
     production: ProductionDefinition
     grid: Grid
     siblings: dict[str, LstchainConfig] = field(default_factory=dict)
+    unreadable_siblings: tuple[str, ...] = ()
     tree: Tree | None = None
 
     @property

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from lstops.errors import ConfigError
 from lstops.production.config import StageName
-from lstops.production.definition import ProductionDefinition, StageDefinition, StepDefinition
+from lstops.production.definition import ProductionDefinition, StageDefinition, StepDefinition, cycles
 from lstops.production.grid import Node, Particle, known_grid
 from lstops.production.mc_files import SPLIT_SEED, FileIndex, Lister, split_files
 from lstops.production.slurm_options import resources
@@ -129,6 +129,11 @@ class _Planner:
 
     def plan(self) -> Plan:
         definition = self.definition
+        for step, path, maker in cycles(definition):
+            raise ConfigError(
+                f"{step.place} reads {path}, which only {maker.place} makes.",
+                "a stage reads what earlier stages made; `lstops production lint` lists all such paths.",
+            )
         stages = [Stage(name="config", steps=(self._write_config(),))]
         stages += [self._stage(stage) for stage in definition.stages if stage.runs]
         _refuse_duplicates(stages)

@@ -62,23 +62,27 @@ def from_problem(problem: Problem) -> Finding:
     )
 
 
-def find_siblings(path: Path) -> dict[str, LstchainConfig]:
+def find_siblings(path: Path) -> tuple[dict[str, LstchainConfig], tuple[str, ...]]:
     """lstchain configurations of the other levels, for a YAML in a folder `NSB-...` of a grid.
 
-    Siblings that cannot be read are left to their own lint.
+    Returns
+    -------
+    siblings : dict
+        By the name of the level's folder.
+    unreadable : tuple of str
+        Folders of levels whose configuration cannot be read.
     """
     folder = path.resolve().parent
     found: dict[str, LstchainConfig] = {}
-    if not folder.name.upper().startswith("NSB"):
-        return found
-    for other in sorted(folder.parent.glob("NSB*")):
-        if other != folder:
-            for file in sorted(other.glob("*lstchain*.json"))[:1]:
-                try:
-                    found[other.name] = read_lstchain_config(file)
-                except ConfigError:
-                    continue
-    return found
+    unreadable: list[str] = []
+    others = sorted(folder.parent.glob("NSB*")) if folder.name.upper().startswith("NSB") else []
+    for other in others:
+        for file in sorted(other.glob("*lstchain*.json"))[:1] if other != folder else ():
+            try:
+                found[other.name] = read_lstchain_config(file)
+            except ConfigError:
+                unreadable.append(other.name)
+    return found, tuple(unreadable)
 
 
 def lint_file(
@@ -118,7 +122,7 @@ def lint_file(
     else:
         prod_id = pipe.prod_id
         config = ProductionConfig(pipe=pipe, chain=chain, path=path, chain_path=chain_path, old=old)
-        context = LintContext(config, read_production(config), grid or known_grid(), find_siblings(path), tree)
+        context = LintContext(config, read_production(config), grid or known_grid(), *find_siblings(path), tree)
         findings += lint(context)
     findings.sort(key=lambda finding: _ORDER[finding.severity])
     return LintReport(

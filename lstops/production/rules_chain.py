@@ -149,6 +149,16 @@ def _training_settings(chain: LstchainConfig) -> dict[str, Any]:
 
 def hyperparameters(context: LintContext) -> Iterator[Finding]:
     """All levels of a grid are trained alike; the one that is not like most of them is the one that is wrong."""
+    if context.unreadable_siblings:
+        yield Finding(
+            code="no-lstchain-config",
+            severity=Severity.INFO,
+            place="file",
+            message=f"not compared with {', '.join(context.unreadable_siblings)}: their configuration cannot be read",
+            remedy="lint these levels, too.",
+            count=len(context.unreadable_siblings),
+            items=context.unreadable_siblings,
+        )
     chain = context.config.chain
     if chain is None or not context.siblings:
         return

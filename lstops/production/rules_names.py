@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
-from lstops.production.definition import StepDefinition
+from lstops.production.definition import StepDefinition, cycles
 from lstops.production.findings import Finding, LintContext, Rule, Severity, Tree, counted
 from lstops.production.lstchain_config import version_in_name, version_tuple
 
@@ -151,6 +151,24 @@ def duplicates(context: LintContext) -> Iterator[Finding]:
         )
 
 
+def cyclic_paths(context: LintContext) -> Iterator[Finding]:
+    """No step waits for one of the same stage or of a later one."""
+    found = cycles(context.production)
+    makers = {path: maker for _, path, maker in found}
+    for stage, cases in _by_stage((step, path) for step, path, _ in found).items():
+        path = cases[0][1]
+        yield Finding(
+            code="cyclic-path",
+            severity=Severity.ERROR,
+            place=cases[0][0].place,
+            message=f"{counted(len(cases), 'input')} of {stage} only made by the same or a later stage, "
+            f"e.g. {path} by {makers[path].place}",
+            remedy="correct the paths: a stage reads what earlier stages or other productions have made.",
+            count=len(cases),
+            items=tuple(path for _, path in cases[:20]),
+        )
+
+
 def _ancestors(path: str) -> Iterator[str]:
     yield from (str(parent) for parent in PurePosixPath(path.rstrip("/")).parents)
 
@@ -253,4 +271,4 @@ def _existing(context: LintContext, tree: Tree) -> Iterator[Finding]:
         )
 
 
-RULES: tuple[Rule, ...] = (prod_id_in_names, versions, duplicates, inputs, overwrites)
+RULES: tuple[Rule, ...] = (prod_id_in_names, versions, duplicates, cyclic_paths, inputs, overwrites)

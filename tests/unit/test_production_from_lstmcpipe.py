@@ -266,6 +266,7 @@ def edited(stage: str, **values: Any) -> dict[str, Any]:
         (edited("merge_dl1", options="--no-image --keys-to-copy x"), "'--keys-to-copy'"),
         (edited("r0_to_dl1", extra_slurm_options={"mem": "lots"}), "'lots' is no amount of memory"),
         (edited("r0_to_dl1", extra_slurm_options={"time": "soon"}), "'soon' is no time limit"),
+        (edited("merge_dl1", input=MODELS), r"merge_dl1\[0\] reads .*, which only stages\.train_pipe\[0\] makes"),
         (edited("train_pipe", output=f"{DL1}/TrainingDataset/Protons/dec_2276/proton_merged.h5"), "would be made by"),
     ],
 )  # fmt: skip

@@ -227,6 +227,10 @@ CASES: dict[str, tuple[Change, str, str, str, str]] = {
         "overwrites", "error", "stages.r0_to_dl1", "without asking"),
     "a merged file that nobody makes": (
         drop("merge_dl1", 2), "input-not-produced", "warning", "stages.dl1_to_dl2[0]", "1 input"),
+    "a stage that waits for a later one": (
+        put("stages/merge_dl1/2/input", production()["stages"]["dl1_to_dl2"][1]["output"] + "/dl2_"
+            + production()["stages"]["dl1_to_dl2"][1]["input"].rsplit("/dl1_", 1)[1]),
+        "cyclic-path", "error", "stages.merge_dl1[2]", "stages.dl1_to_dl2[1]"),
     "images modified where nobody does": (
         put("image_modifier", {"increase_nsb": True}, True),
         "tuning-without-effect", "warning", "image_modifier", "dl1ab only"),
@@ -294,6 +298,11 @@ def test_equal_votes_on_hyper_parameters_are_a_warning(tmp_path: Path) -> None:
     other["random_forest_energy_regressor_args"].update(n_estimators=50, n_jobs=4)
     (grid / "NSB-0.22/lstchain_config.json").write_text(json.dumps(other))
     assert findings(grid / "NSB-0.14") == []
+    # a level that cannot be compared is not passed over in silence
+    (grid / "NSB-0.22/lstchain_config.json").write_text("{")
+    (found_one,) = findings(grid / "NSB-0.14")
+    assert (found_one.code, found_one.severity.value) == ("no-lstchain-config", "info")
+    assert found_one.items == ("NSB-0.22",)
 
 
 def test_the_tree_at_hand(folder: Path, tmp_path: Path) -> None:
