@@ -36,7 +36,7 @@ class Recommendation(str, Enum):
             "standard": "The standard Monte Carlo fits.",
             "image-level tuning": "Tune the NSB of the Monte Carlo at image level (lstchain_tune_nsb, then dl1ab).",
             "waveform tuning": "Simulate the NSB in the waveforms (waveform_nsb_tuning in the step from R0 to DL1).",
-            "unknown": "The NSB is unknown: no selected run has interleaved pedestals.",
+            "unknown": "The NSB is unknown: no run is selected, or none of them has interleaved pedestals.",
         }[self.value]
 
 

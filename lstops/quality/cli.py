@@ -16,6 +16,9 @@ def select_runs(
     request: Annotated[Path | None, typer.Option(help="JSON file with source, dates, zenith range and limits.")] = None,
     profile: Annotated[str, typer.Option(help="Name of a profile, or the path of one.")] = "standard",
     out: Annotated[Path | None, typer.Option(help="Write the full answer to this JSON file.")] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Leave out damaged nights, naming them, instead of stopping.")
+    ] = False,
 ) -> None:
     """Select runs from a directory of data check files."""
     import json
@@ -27,10 +30,20 @@ def select_runs(
     cuts = load_profile(profile)
     question = load_request(request) if request else SelectionRequest()
 
-    from lstops.quality.select import document, select_from_directory
+    from lstops.quality.collect import collect_nights
+    from lstops.quality.datacheck import find_datachecks, read_datacheck
+    from lstops.quality.select import Sample, document, select
     from lstops.step.manifest import write_atomically
 
-    sample, selection = select_from_directory(datacheck, cuts, question)
+    paths = find_datachecks(datacheck)
+    if keep_going:
+        collected = collect_nights(paths)
+        sample = Sample.of(collected.nights)
+        for problem in collected.problems:
+            typer.echo(f"Left out: {problem.what} Remedy: {problem.remedy}", err=True)
+    else:
+        sample = Sample.of([read_datacheck(path) for path in paths])
+    selection = select(sample.table, sample.subruns, cuts, question)
     if out is not None:
         nights = {"directory": str(datacheck), "files": sample.n_nights}
         write_atomically(out, json.dumps(document(sample, selection, nights), allow_nan=False) + "\n")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstops.nsb.sample import SampleNsb, sample_nsb
-from lstops.quality.datacheck import find_datachecks, read_datacheck
 from lstops.quality.judge import Judgement, judge
 from lstops.quality.profiles import Profile
 from lstops.quality.quantities import NOTEBOOK_COLUMNS, RunTable, run_quantities
@@ -136,18 +134,6 @@ def select(
         n_typical=profile.sample.n_typical_subruns,
     )
     return Selection(judgement, float(np.nansum(table.elapsed_time_s[selected])) / 3600, nsb)
-
-
-def select_from_directory(directory: Path, profile: Profile, request: SelectionRequest) -> tuple[Sample, Selection]:
-    """Read all night-wise data check files of a directory and select from them.
-
-    Raises
-    ------
-    DataError
-        If a file is damaged or two of them disagree.
-    """
-    sample = Sample.of([read_datacheck(path) for path in find_datachecks(directory)])
-    return sample, select(sample.table, sample.subruns, profile, request)
 
 
 def document(sample: Sample, selection: Selection, nights: dict[str, Any]) -> dict[str, Any]:

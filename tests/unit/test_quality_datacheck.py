@@ -10,6 +10,7 @@ import pytest
 
 from lstops.errors import DataError
 from lstops.night import Night
+from lstops.quality.collect import collect_nights
 from lstops.quality.datacheck import find_datachecks, read_datacheck
 from lstops.quality.tables import SubrunTable, unique_nights
 from tests.unit.datachecks import NIGHT, as_rows, subruns, summary, write_datacheck, write_rows
@@ -183,3 +184,19 @@ def test_a_run_in_two_nights_is_named(tmp_path):
     second = read_datacheck(write_datacheck(tmp_path, subruns(night=20240116), night=20240116))
     with pytest.raises(DataError, match="Run 2001 is in two nights"):
         unique_nights([first, second])
+
+
+def test_bad_nights_stop_themselves_only(tmp_path):
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+    first = write_datacheck(tmp_path / "a")
+    again, other = write_datacheck(tmp_path / "b"), write_datacheck(tmp_path / "c", subruns(seed=1))
+    same_run = write_datacheck(tmp_path / "d", subruns(night=20240117), night=20240117)
+    good = write_datacheck(tmp_path, subruns(run=2005, night=20240118), night=20240118)
+    empty = tmp_path / "DL1_datacheck_20240119.h5"
+    empty.touch()
+    collected = collect_nights([first, again, other, same_run, good, empty])
+    assert [night.path for night in collected.nights] == [first, good]
+    assert sorted(problem.path for problem in collected.problems) == sorted([other, same_run, empty])
+    assert all(str(problem.path) in problem.what and problem.remedy for problem in collected.problems)
+    assert collect_nights([]).nights == ()

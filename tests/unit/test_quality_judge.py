@@ -260,6 +260,16 @@ class TestCommandLine:
         assert "DL1_datacheck_20240116.h5" in str(result.exception)
         assert not out.exists()
 
+    def test_a_damaged_night_is_left_out_and_named(self, tmp_path):
+        write_datacheck(tmp_path)
+        (tmp_path / "DL1_datacheck_20240116.h5").touch()
+        command = ["select", "--datacheck", str(tmp_path), "--keep-going"]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        assert "1 of 1 runs in 1 nights selected" in result.output
+        assert "Left out" in result.stderr
+        assert "DL1_datacheck_20240116.h5" in result.stderr
+
     def test_why_shows_each_cut(self, tmp_path):
         path = write_datacheck(tmp_path, subruns(r422=np.full(20, 1.0)))
         result = CliRunner().invoke(app, ["why", "2001", "--datacheck", str(path)], env={"COLUMNS": "200"})
