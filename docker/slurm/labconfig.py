@@ -192,7 +192,7 @@ def make_folders(base: Path) -> None:
     base.mkdir(parents=True, exist_ok=True)
     base.chmod(0o755)
     owners = {"etc": "root", "ssh": "root", "run": "slurm", "log": "slurm", "state": "slurm", "spool": "root",
-              "munge": "munge", "mysql": "mysql", "mysql-run": "mysql"}  # fmt: skip
+              "munge": "munge", "mysql": "mysql", "mysql-run": "mysql", "mysql-tmp": "mysql"}  # fmt: skip
     for name, owner in owners.items():
         (base / name).mkdir(exist_ok=True)
         (base / name).chmod(0o755)

@@ -140,7 +140,8 @@ def _init_database(lab: Lab) -> bool:
         return False
     argv = ["mariadb-install-db", f"--defaults-file={lab.base}/etc/mariadb.cnf", "--user=mysql", "--skip-test-db",
             "--auth-root-authentication-method=socket", "--auth-root-socket-user=root"]  # fmt: skip
-    done = subprocess.run(argv, capture_output=True, text=True)
+    env = {**os.environ, "TMPDIR": f"{lab.base}/mysql-tmp"}
+    done = subprocess.run(argv, capture_output=True, text=True, env=env)
     if done.returncode != 0:
         raise LabError(f"mariadb-install-db failed: {done.stderr.strip() or done.stdout.strip()}")
     return True
