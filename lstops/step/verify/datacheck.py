@@ -23,7 +23,11 @@ def inspect(path: Path) -> Facts:
         If it is damaged or has no table with rows.
     """
     with opened(path) as file:
-        found = {node._v_pathname.strip("/"): int(node.nrows) for node in file.walk_nodes("/", "Table")}
+        # pandas writes the group NAME with a table called "table" in it
+        found = {
+            node._v_pathname.strip("/").removesuffix("/table"): int(node.nrows)
+            for node in file.walk_nodes("/", "Table")
+        }
     refuse(path, [] if any(found.values()) else ["it holds no table with rows"])
     return {"tables": dict(sorted(found.items()))}
 
