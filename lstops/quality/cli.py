@@ -65,35 +65,40 @@ def why(
     profile: Annotated[str, typer.Option(help="Name of a profile, or the path of one.")] = "standard",
 ) -> None:
     """Show each cut on one run of a night, with value, limit and margin."""
+    import math
+
     import numpy as np
-    from rich.console import Console
-    from rich.table import Table
 
     from lstops.errors import DataError
     from lstops.quality.datacheck import read_datacheck
+    from lstops.quality.intervals import cut_runs
     from lstops.quality.judge import judge
     from lstops.quality.profiles import load_profile
     from lstops.quality.quantities import run_quantities
 
-    table = run_quantities(read_datacheck(datacheck))
+    night = read_datacheck(datacheck)
+    cuts = load_profile(profile)
+    table = run_quantities(night)
     rows = np.flatnonzero(table.run_number == run)
     if not len(rows):
         raise DataError(
             f"Run {run} is not in {datacheck}.",
             f"It holds: {', '.join(map(str, table.run_number.tolist())) or 'none'}.",
         )
-    verdict = judge(table, load_profile(profile)).verdict(int(rows[0]))
-    view = Table(title=f"Run {run}, night {verdict.night}: {'selected' if verdict.selected else 'rejected'}")
-    for heading in ("cut", "quantity", "value", "limit", "margin", ""):
-        view.add_column(heading)
+    verdict = judge(table, cuts).verdict(int(rows[0]))
+    typer.echo(f"Run {run}, night {verdict.night}: {'selected' if verdict.selected else 'rejected'} by {cuts.name}")
     for item in verdict.results:
-        view.add_row(
-            item.cut,
-            item.quantity,
-            f"{item.value:.6g}",
-            f"{item.relation.words} {item.limit:.6g} {item.unit}",
-            f"{item.margin:+.3g}",
-            "ok" if item.passed else item.failure,
-            style="" if item.passed else "red",
-        )
-    Console().print(view)
+        margin = "unknown" if math.isnan(item.margin) else f"{item.margin:+.3g} {item.unit}".strip()
+        mark = "ok    " if item.passed else "FAILED"
+        typer.echo(f"  {mark} {item.cut:30} {item.comparison} (margin {margin})")
+        if not item.passed:
+            typer.echo(f"         {item.failure}.")
+    if cuts.subruns is None:
+        return
+    good = cut_runs(table, night.subruns, cuts)
+    time = good.good_time[int(rows[0])]
+    typer.echo(
+        f"Good time: {time.good_s:.0f} of {time.total_s:.0f} s; cut to it the run is "
+        f"{'selected' if good.selected[rows[0]] else 'rejected'}. Good subruns: "
+        + (", ".join(f"{part.first_subrun}-{part.last_subrun}" for part in time.intervals) or "none")
+    )

@@ -191,18 +191,22 @@ def cut_runs(
     """
     good = good_subruns(subruns, _rules(profile))
     times = good_time(subruns, good)
+    # runs that lose nothing stay as they are; the others are computed anew, which is what costs
+    touched = np.unique(subruns.run_number[~good])
+    rows = np.isin(table.run_number, touched)
     remaining = run_table(
-        subruns.take(good),
+        subruns.take(good & np.isin(subruns.run_number, touched)),
         RunSummaryTable(
             table.run_number, np.array([item.good_s for item in times]), table.num_pedestals, table.num_flatfield
         ),
     )
+    unknown = RunTable.partial(table.run_number, night=table.night).arrays()
     # a run without any good subrun keeps its place, with nothing known about it
     place = np.searchsorted(table.run_number, remaining.run_number)
-    columns = RunTable.partial(table.run_number).arrays()
+    columns = {name: np.where(rows, unknown[name], values) for name, values in table.arrays().items()}
     for name, values in remaining.arrays().items():
         columns[name][place] = values
-    cut = RunTable(**{**columns, "run_number": table.run_number, "night": table.night})
+    cut = RunTable(**columns)
     return CutRuns(judge(table, profile, request), judge(cut, profile, request), times)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from lstops.night.model import Night
 from lstops.quality.profiles import Cut, Limit, Profile, Relation, changed
 from lstops.quality.quantities import RunTable
-from lstops.quality.request import SelectionRequest
+from lstops.quality.request import NO_FIRST_DATE, NO_LAST_DATE, SelectionRequest
 from lstops.quality.sky import separation_deg
 from lstops.quality.tables import BoolArray, FloatArray
 
@@ -50,9 +50,13 @@ class CutResult:
     @property
     def reason(self) -> str:
         """The result as a sentence for a person."""
-        value = f"{self.quantity} is {_number(self.value, self.unit)}"
-        wanted = f"must be {self.relation.words} {_number(self.limit, self.unit)}"
-        return f"{self.failure}: {value}, {wanted}" if not self.passed else f"{value}, {wanted}"
+        return self.comparison if self.passed else f"{self.failure}: {self.comparison}"
+
+    @property
+    def comparison(self) -> str:
+        """Value and limit in words."""
+        value, limit = _number(self.value, self.unit), _number(self.limit, self.unit)
+        return f"{self.quantity} is {value}, must be {self.relation.words} {limit}"
 
 
 @dataclass(frozen=True)
@@ -215,11 +219,12 @@ def _checks(cut: Cut, table: RunTable, request: SelectionRequest) -> list[Check]
     if cut.kind == "dates":
         night = table.night.astype(np.float64)
         first, last = request.dates
-        words = "Not within the dates asked for"
-        return [
-            Check(cut.name, "night", night, Relation.FROM, first, "", words, night >= first, everywhere),
-            Check(cut.name, "night", night, Relation.UP_TO, last, "", words, night <= last, everywhere),
-        ]
+        words, bounds = "Not within the dates asked for", []
+        if first > NO_FIRST_DATE:
+            bounds.append(Check(cut.name, "night", night, Relation.FROM, first, "", words, night >= first, everywhere))
+        if last < NO_LAST_DATE:
+            bounds.append(Check(cut.name, "night", night, Relation.UP_TO, last, "", words, night <= last, everywhere))
+        return bounds
     if cut.kind == "sky_region":
         if request.source_deg is None:
             return []

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from lstops.errors import ConfigError
 from lstops.quality.profiles import validated
 
+#: Dates that stand for no bound (as in the notebook).
+NO_FIRST_DATE, NO_LAST_DATE = 0, 29990101
 # Limits that a request changes by a field of its own; the variables are the notebook's.
 _NSB = "max_diffuse_nsb_std"
 _THRESHOLD = "max_intensity_at_half_peak_rate"
@@ -30,7 +32,7 @@ class SelectionRequest(BaseModel):
     source_dec_deg: float | None = Field(default=None, ge=-90, le=90, allow_inf_nan=False)
     angle_to_source_deg: tuple[float, float] = (0.35, 0.45)
     zenith_deg: tuple[float, float] = (0.0, 75.0)
-    dates: tuple[int, int] = (0, 29990101)
+    dates: tuple[int, int] = (NO_FIRST_DATE, NO_LAST_DATE)
     max_diffuse_nsb_std_pe: float | None = None
     max_intensity_at_half_peak_rate_pe: float | None = None
     #: limits of the profile by the notebook's names; numbers, or text as it stands in the notebook

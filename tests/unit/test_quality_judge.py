@@ -48,7 +48,11 @@ def test_a_good_run_is_selected_and_every_limit_shown(profile):
     assert verdict.reasons == ()
     assert (verdict.run_number, verdict.night) == (2001, Night.parse("20240115"))
     assert all(result.margin > 0 for result in verdict.results)
-    assert {result.cut for result in verdict.results} >= {"drdi_rate_selection", "zd_selection", "date_selection"}
+    assert {result.cut for result in verdict.results} >= {
+        "drdi_rate_selection",
+        "zd_selection",
+        "pointing_stability_selection",
+    }
 
 
 @pytest.mark.parametrize(
@@ -207,6 +211,17 @@ class TestGoodTime:
     def test_centre_of_the_fullest_window(self):
         assert fullest_window_centre(np.array([1.0, 1.7, 1.75, 1.8, 2.5])) == 1.75
 
+    def test_runs_that_lose_nothing_stay_as_they_are(self):
+        parts = [subruns(10, run=2001), self.cloudy(10), subruns(10, run=2003)]
+        parts[1] = SubrunTable(**{**parts[1].arrays(), "run_number": np.full(40, 2002)})
+        table = SubrunTable.concatenate(parts)
+        whole = run_table(table, summary(2001, 2002, 2003))
+        cut = cut_runs(whole, table, STANDARD)
+        for name, values in whole.arrays().items():
+            assert np.array_equal(getattr(cut.cut.table, name)[[0, 2]], values[[0, 2]], equal_nan=True), name
+        assert cut.cut.table.n_subruns.tolist() == [10, 30, 10]
+        assert cut.selected.tolist() == [True, True, True]
+
     def test_a_profile_without_rules_for_subruns(self):
         with pytest.raises(ConfigError, match="no rules for subruns"):
             cut_runs(table_of({}), subruns(), NOTEBOOK)
@@ -274,8 +289,11 @@ class TestCommandLine:
         path = write_datacheck(tmp_path, subruns(r422=np.full(20, 1.0)))
         result = CliRunner().invoke(app, ["why", "2001", "--datacheck", str(path)], env={"COLUMNS": "200"})
         assert result.exit_code == 0, result.output
-        assert "Run 2001, night 20240115: rejected" in result.output
-        assert "mean_believable_r422" in result.output
+        assert "Run 2001, night 20240115: rejected by standard" in result.output
+        assert "FAILED drdi_rate_selection            mean_believable_r422 is 1 1/(s p.e.)" in result.output
+        assert "(margin -0.5 1/(s p.e.))" in result.output
+        assert "The cosmics rate is too low." in result.output
+        assert "Good time: 0 of 200 s; cut to it the run is rejected. Good subruns: none" in result.output
         missing = CliRunner().invoke(app, ["why", "1", "--datacheck", str(path)])
         assert "Run 1 is not in" in str(missing.exception)
 

@@ -67,9 +67,9 @@ def test_the_slip_at_the_edge_of_the_window():
 def test_an_outlier_costs_nothing(outlier):
     values = np.append(np.random.default_rng(1).normal(1.74, 0.02, 100), outlier)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start = time.process_time()
     fraction = fraction_around_mode(values)
-    assert time.perf_counter() - start < 0.05
+    assert time.process_time() - start < 0.05
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 5000  # kB
     assert 0.9 < fraction < 1
 
