@@ -105,7 +105,7 @@ class SiteSize:
 
 SIZES = {
     "small": SiteSize("small", 1.5, 1.0, (10.0, 35.0), (10.0, 35.0), 60, 60, 60, 40, runs=(2001, 2007)),
-    "demo": SiteSize("demo", 2.0, 1.25, (10.0, 35.0), (10.0, 23.0, 35.0), 1500, 1500, 1500, 150),
+    "demo": SiteSize("demo", 2.0, 1.25, (10.0, 35.0), (10.0, 23.0, 35.0), 1500, 1500, 2000, 150),
 }
 
 #: Azimuths (deg) of the training nodes: both sides of the Crab's culmination
@@ -115,7 +115,8 @@ TEST_AZIMUTHS_DEG = (175.0, 355.0)
 
 GAMMA_DIFFUSE = ThrownVolume(0.02, 20.0, -2.0, 350.0, 0.0, 2.5)
 PROTON_DIFFUSE = ThrownVolume(0.05, 100.0, -2.0, 500.0, 0.0, 4.5)
-GAMMA_RING = ThrownVolume(0.02, 20.0, -2.0, 350.0, 0.4, 0.4)
+#: Harder than sim_telarray's -2, so that the bins of the effective area up to 2 TeV are filled with few events
+GAMMA_RING = ThrownVolume(0.02, 20.0, -1.7, 350.0, 0.4, 0.4)
 
 
 @dataclass(frozen=True)

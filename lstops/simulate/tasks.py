@@ -199,6 +199,7 @@ class TaskRunner:
                     path.parent.mkdir(parents=True, exist_ok=True)
                 task.action()
                 sizes = {str(path): path.stat().st_size for path in task.outputs}
+                print(f"{task.name}: {time.process_time():.1f} s of CPU")
             except (LstOpsError, OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError):
                 traceback.print_exc()
                 sys.stderr.flush()
