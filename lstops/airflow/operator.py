@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseOperator
@@ -241,7 +242,7 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
         self.log.info("waiting for job %s in the triggerer", record.job)
         self.defer(
             trigger=ClusterJobTrigger(
-                site=self.site or os.environ["LSTOPS_SITE"],
+                site=str(Path(self.site or os.environ["LSTOPS_SITE"]).absolute()),
                 job=record.job,
                 submitted=record.submitted,
                 deadline=deadline,

@@ -20,6 +20,9 @@ from lstops.errors import ConfigError, TransportError
 from lstops.site.model import SshAccess
 
 log = logging.getLogger(__name__)
+# they tell every handshake and channel at INFO, which buries what a task's log has to say
+for _talkative in ("paramiko", "asyncssh"):
+    logging.getLogger(_talkative).setLevel(logging.WARNING)
 
 # The login shell runs this; the script comes by standard input, where no shell expands it.
 _SHELL = "/bin/sh -s"
