@@ -53,9 +53,9 @@ class ThrownVolume:
 
 
 #: Cosmic rays of the night: all-particle-like proton spectrum that gives LST-1's intensity spectrum (see showers.py)
-COSMIC_RAYS = ThrownVolume(0.02, 100.0, -2.75, 500.0, 0.0, 4.5)
+COSMIC_RAYS = ThrownVolume(0.02, 100.0, -2.78, 500.0, 0.0, 4.5)
 #: Flux of the cosmic rays at 1 TeV, 1/(m2 s sr TeV)
-COSMIC_RAY_NORM = 0.096
+COSMIC_RAY_NORM = 0.093
 #: Crab gammas of the night
 CRAB_GAMMAS = ThrownVolume(0.02, 20.0, CRAB_INDEX, 350.0)
 

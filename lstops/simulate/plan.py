@@ -12,7 +12,7 @@ from lstops.errors import ConfigError
 from lstops.simulate.physics import ThrownVolume
 
 #: Raise it when the model changes: everything is made again.
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 #: Picture thresholds and the edges in the 95 % quantile of the pedestal charge (lstchain_find_tailcuts), p.e.
 TAILCUT_EDGES_PE = (5.85, 7.25, 8.75, 10.3, 11.67)
 TAILCUT_PICTURE_PE = (8, 10, 12, 14, 16, 18)
@@ -105,7 +105,7 @@ class SiteSize:
 
 SIZES = {
     "small": SiteSize("small", 1.5, 1.0, (10.0, 35.0), (10.0, 35.0), 60, 60, 60, 40, runs=(2001, 2007)),
-    "demo": SiteSize("demo", 2.0, 1.25, (10.0, 35.0), (10.0, 23.0, 35.0), 1500, 1500, 2000, 150),
+    "demo": SiteSize("demo", 2.0, 1.5, (10.0, 35.0), (10.0, 23.0, 35.0), 1500, 1500, 2000, 150),
 }
 
 #: Azimuths (deg) of the training nodes: both sides of the Crab's culmination
@@ -218,9 +218,9 @@ def _night_runs(size: SiteSize) -> tuple[RunSpec, ...]:
             2007,
             after + "00:50:00",
             wobble_pa_deg=0.0,
-            nsb_ghz=1.2,
+            nsb_ghz=1.0,
             cause="moonlight: diffuse NSB above 2.3 p.e.",
-            subrun_s=other,
+            subrun_s=good,
         ),
     )
     return tuple(run for run in runs if not size.runs or run.run_id in size.runs or run.run_type == "PEDCALIB")

@@ -70,7 +70,7 @@ class TaskRunner:
     def __init__(
         self, base: Path, nproc: int, warm_up: Callable[[], None], echo: Callable[[str], None] = print
     ) -> None:
-        self._state = base / STATE_DIR
+        self._base, self._state = base, base / STATE_DIR
         self._nproc, self._warm_up, self._echo = nproc, warm_up, echo
 
     def run(self, tasks: Sequence[Task]) -> int:
@@ -174,6 +174,10 @@ class TaskRunner:
     def _record(self, name: str) -> Path:
         return self._state / f"{name}.json"
 
+    def _name(self, path: Path) -> str:
+        # relative: a site may be moved
+        return path.relative_to(self._base).as_posix()
+
     def _is_done(self, task: Task, key: str) -> bool:
         try:
             record = json.loads(self._record(task.name).read_text())
@@ -181,7 +185,9 @@ class TaskRunner:
             sizes = record["sizes"]
         except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
             return False
-        return same and all(path.is_file() and sizes.get(str(path)) == path.stat().st_size for path in task.outputs)
+        return same and all(
+            path.is_file() and sizes.get(self._name(path)) == path.stat().st_size for path in task.outputs
+        )
 
     def _fork(self, task: Task, key: str) -> Any:
         # not a daemon: lstchain_check_dl1 makes a pool of its own
@@ -198,7 +204,7 @@ class TaskRunner:
                 for path in task.outputs:
                     path.parent.mkdir(parents=True, exist_ok=True)
                 task.action()
-                sizes = {str(path): path.stat().st_size for path in task.outputs}
+                sizes = {self._name(path): path.stat().st_size for path in task.outputs}
                 print(f"{task.name}: {time.process_time():.1f} s of CPU")
             except (LstOpsError, OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError):
                 traceback.print_exc()

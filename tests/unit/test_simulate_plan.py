@@ -76,7 +76,7 @@ def test_energies_follow_their_spectra() -> None:
     assert energy.min() >= COSMIC_RAYS.e_min_tev
     assert energy.max() <= COSMIC_RAYS.e_max_tev
     # fraction above 10 times the threshold: 10^(index + 1), up to the upper limit
-    assert (energy > 0.2).mean() == pytest.approx(10**-1.75, rel=0.05)
+    assert (energy > 0.2).mean() == pytest.approx(10**-1.78, rel=0.05)
     crab = throw_crab(rng, 200_000, CRAB_GAMMAS)
     wanted = crab_integral(0.1, 20.0) / crab_integral(0.02, 20.0)
     assert (crab > 0.1).mean() == pytest.approx(wanted, rel=0.02)
