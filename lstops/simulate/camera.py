@@ -30,8 +30,10 @@ class Camera:
         Neighbour matrix.
     metres_per_degree : float
         Plate scale at the effective focal length.
-    pulse : ndarray
-        High-gain reference pulse; ``pulse_step_ns`` is its sampling and ``sample_ns`` that of the readout.
+    pulses : ndarray (2, n)
+        Reference pulses of the two gains.
+    pulse_step_ns, sample_ns : float
+        Sampling of the reference pulses, and of the readout.
     """
 
     subarray: Any

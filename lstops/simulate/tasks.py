@@ -14,14 +14,13 @@ import os
 import shutil
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lstops.errors import JobFailure, LstOpsError, StorageError
+from lstops.errors import JobFailure, StorageError
 from lstops.simulate.plan import digest_of
 
 STATE_DIR = ".simulate"
@@ -200,16 +199,12 @@ class TaskRunner:
         with open(self._log(task.name), "w") as log:
             os.dup2(log.fileno(), sys.stdout.fileno())
             os.dup2(log.fileno(), sys.stderr.fileno())
-            try:
-                for path in task.outputs:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                task.action()
-                sizes = {self._name(path): path.stat().st_size for path in task.outputs}
-                print(f"{task.name}: {time.process_time():.1f} s of CPU")
-            except (LstOpsError, OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError):
-                traceback.print_exc()
-                sys.stderr.flush()
-                os._exit(1)
+            # an error ends up in the log, with its traceback, and as the child's exit status
+            for path in task.outputs:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            task.action()
+            sizes = {self._name(path): path.stat().st_size for path in task.outputs}
+            print(f"{task.name}: {time.process_time():.1f} s of CPU")
             record = self._record(task.name)
             partial = record.with_suffix(".tmp")
             partial.write_text(json.dumps({"key": key, "sizes": sizes}, indent=1))
