@@ -1,8 +1,6 @@
 """The lstmcpipe configuration: what to run on which paths, as frozen models, and back to YAML.
 
-Facts about the format come from lstmcpipe (`config/pipeline_config.py`, `stages/*.py`). Keys that lstmcpipe never reads
-but real files carry (`slurm_options`, `options` of some stages) are part of the model, so that files are read as they
-are; the lint reports them as dead. Every other unknown key is an error.
+Facts about the format come from lstmcpipe (`config/pipeline_config.py`). Unknown keys are errors.
 """
 
 from __future__ import annotations
@@ -13,12 +11,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from lstops.errors import ConfigError
 from lstops.production.documents import InvalidProductionError, problems_of, read_yaml, write_atomically, yaml_text
 from lstops.production.lstchain_config import LstchainConfig, read_lstchain_config
 from lstops.production.old_dialect import OldProduction, convert, is_old_dialect, read_old
+from lstops.production.stages import Path_, StageName, Stages
 from lstops.step.model import Frozen
 
 
@@ -28,21 +27,6 @@ def _as_text(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]
-Path_ = Annotated[str, Field(min_length=1)]
-SlurmValue = str | int | None
-
-
-class StageName(str, Enum):
-    """The stages of lstmcpipe, in the order in which it runs them."""
-
-    R0_TO_DL1 = "r0_to_dl1"
-    DL1AB = "dl1ab"
-    TRAIN_TEST_SPLIT = "train_test_split"
-    MERGE_DL1 = "merge_dl1"
-    TRAIN_PIPE = "train_pipe"
-    DL1_TO_DL2 = "dl1_to_dl2"
-    DL2_TO_IRFS = "dl2_to_irfs"
-    DL2_TO_SENSITIVITY = "dl2_to_sensitivity"
 
 
 class WorkflowKind(str, Enum):
@@ -51,161 +35,6 @@ class WorkflowKind(str, Enum):
     LSTCHAIN = "lstchain"
     CTAPIPE = "ctapipe"
     HIPERTA = "hiperta"
-
-
-class SlurmOptions(Frozen):
-    """`extra_slurm_options` of a step: long options of sbatch, given to it as they are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    partition: SlurmValue = None
-    mem: SlurmValue = None
-    cpus_per_task: SlurmValue = Field(default=None, alias="cpus-per-task")
-    time: SlurmValue = None
-    nice: SlurmValue = None
-    mem_per_cpu: SlurmValue = Field(default=None, alias="mem-per-cpu")
-    account: SlurmValue = None
-    qos: SlurmValue = None
-    array: SlurmValue = None
-    constraint: SlurmValue = None
-    exclude: SlurmValue = None
-    nodelist: SlurmValue = None
-    nodes: SlurmValue = None
-    ntasks: SlurmValue = None
-    gres: SlurmValue = None
-    licenses: SlurmValue = None
-    tmp: SlurmValue = None
-    begin: SlurmValue = None
-    comment: SlurmValue = None
-    reservation: SlurmValue = None
-    priority: SlurmValue = None
-    requeue: SlurmValue = None
-    exclusive: SlurmValue = None
-    job_name: SlurmValue = Field(default=None, alias="job-name")
-    mail_type: SlurmValue = Field(default=None, alias="mail-type")
-    mail_user: SlurmValue = Field(default=None, alias="mail-user")
-    output: SlurmValue = None
-    error: SlurmValue = None
-
-
-class _StepConfig(Frozen):
-    """What every step may carry. `slurm_options` is read by nobody (see `lint`)."""
-
-    extra_slurm_options: SlurmOptions | None = None
-    slurm_options: str | None = None
-
-
-class FolderStep(_StepConfig):
-    """r0_to_dl1 and dl1ab: every file of a folder into another folder. `options` is read by nobody."""
-
-    input: Path_
-    output: Path_
-    options: str | dict[str, Any] | None = None
-
-
-class SplitOutput(Frozen):
-    """Folders of the two parts; `ratio` is the share of the test part (lstmcpipe: 0.5)."""
-
-    train: Path_
-    test: Path_
-    ratio: float | None = Field(default=None, gt=0, lt=1)
-
-
-class SplitStep(_StepConfig):
-    """train_test_split: the files of a folder into two. `options` is read by nobody."""
-
-    input: Path_
-    output: SplitOutput
-    options: dict[str, Any] | str | None = None
-
-
-class MergeStep(_StepConfig):
-    """merge_dl1: the files of a folder into one. `options` are arguments of lstchain_merge_hdf5_files."""
-
-    input: Path_
-    output: Path_
-    options: str | None = None
-
-
-class TrainInput(Frozen):
-    """The merged training files."""
-
-    gamma: Path_
-    proton: Path_
-
-
-class TrainStep(_StepConfig):
-    """train_pipe: the forests of one line into a folder. `options` is read by nobody."""
-
-    input: TrainInput
-    output: Path_
-    options: str | dict[str, Any] | None = None
-
-
-class Dl2Step(_StepConfig):
-    """dl1_to_dl2: one merged file, with the models of a folder, into a folder. `options` is read by nobody."""
-
-    input: Path_
-    path_model: Path_
-    output: Path_
-    options: str | dict[str, Any] | None = None
-
-
-class IrfInput(Frozen):
-    """DL2 files of the particles; without protons and electrons there is no background."""
-
-    gamma_file: Path_
-    proton_file: Path_ | None = None
-    electron_file: Path_ | None = None
-
-
-class IrfStep(_StepConfig):
-    """dl2_to_irfs: `options` are arguments of lstchain_create_irf_files."""
-
-    input: IrfInput
-    output: Path_
-    options: str | None = None
-
-
-class SensitivityInput(Frozen):
-    """DL2 files of the particles."""
-
-    gamma_file: Path_
-    proton_file: Path_
-    electron_file: Path_
-
-
-class SensitivityStep(_StepConfig):
-    """dl2_to_sensitivity. `options` is read by nobody."""
-
-    input: SensitivityInput
-    output: Path_
-    options: str | dict[str, Any] | None = None
-
-
-StepConfig = FolderStep | SplitStep | MergeStep | TrainStep | Dl2Step | IrfStep | SensitivityStep
-
-
-class Stages(Frozen):
-    """The steps of every stage; None where a stage is not defined."""
-
-    r0_to_dl1: tuple[FolderStep, ...] | None = None
-    dl1ab: tuple[FolderStep, ...] | None = None
-    train_test_split: tuple[SplitStep, ...] | None = None
-    merge_dl1: tuple[MergeStep, ...] | None = None
-    train_pipe: tuple[TrainStep, ...] | None = None
-    dl1_to_dl2: tuple[Dl2Step, ...] | None = None
-    dl2_to_irfs: tuple[IrfStep, ...] | None = None
-    dl2_to_sensitivity: tuple[SensitivityStep, ...] | None = None
-
-    def of(self, stage: StageName) -> tuple[StepConfig, ...]:
-        """Steps of a stage, empty where it is not defined."""
-        return getattr(self, stage.value) or ()
-
-    @property
-    def defined(self) -> tuple[StageName, ...]:
-        """Stages that have steps."""
-        return tuple(stage for stage in StageName if self.of(stage))
 
 
 class SourceEnvironment(Frozen):

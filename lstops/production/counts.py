@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from lstops.production.config import LstmcpipeConfig, StageName
+from lstops.production.config import LstmcpipeConfig
+from lstops.production.stages import StageName
 from lstops.step.model import Frozen
 
 #: Jobs that lstmcpipe submits beside the one of the step: the plot of the feature importances after train_pipe

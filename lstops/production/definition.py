@@ -6,22 +6,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lstops.production.config import (
+from lstops.production.config import ProductionConfig, WorkflowKind
+from lstops.production.grid import Node, Particle, line_in_path, node_in_path, particle_in_path
+from lstops.production.lstchain_config import LstchainConfig
+from lstops.production.stages import (
     Dl2Step,
     FolderStep,
     IrfStep,
     MergeStep,
-    ProductionConfig,
     SensitivityStep,
     SlurmOptions,
     SplitStep,
     StageName,
     StepConfig,
     TrainStep,
-    WorkflowKind,
 )
-from lstops.production.grid import Node, Particle, line_in_path, node_in_path, particle_in_path
-from lstops.production.lstchain_config import LstchainConfig
 
 #: lstmcpipe's share of the test part where a split gives none (stages/mc_train_test_splitting.py)
 DEFAULT_TEST_RATIO = 0.5

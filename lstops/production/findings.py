@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from lstops.production.config import ProductionConfig, StageName
+from lstops.production.config import ProductionConfig
 from lstops.production.definition import ProductionDefinition
 from lstops.production.grid import Grid
 from lstops.production.lstchain_config import LstchainConfig, version_in_name
+from lstops.production.stages import StageName
 from lstops.step.model import Frozen
 
 

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lstops.errors import ConfigError
-from lstops.production.config import StageName
 from lstops.production.definition import ProductionDefinition, StageDefinition, StepDefinition, cycles
 from lstops.production.grid import Node, Particle, known_grid
 from lstops.production.mc_files import SPLIT_SEED, FileIndex, Lister, split_files
 from lstops.production.slurm_options import resources
+from lstops.production.stages import StageName
 from lstops.site.model import Site
 from lstops.step.model import CORE_ENVIRONMENT, ArtifactKind, Input, Output, Plan, Stage, Step
 

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from lstops.production.config import StageName
 from lstops.production.findings import Finding, LintContext, Rule, Severity
 from lstops.production.lstchain_config import RATE_KEY, RATIO_KEY, LstchainConfig, rate_key
+from lstops.production.stages import StageName
 
 #: Labels have two decimals; a larger distance from the value is a disagreement.
 _LABEL_TOLERANCE_GHZ = 0.005

@@ -6,10 +6,10 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 
-from lstops.production.config import IrfStep, MergeStep, SplitStep, StageName, StepConfig
 from lstops.production.definition import DEFAULT_TEST_RATIO, StepDefinition
 from lstops.production.findings import Finding, LintContext, Rule, Severity, counted
 from lstops.production.grid import Line, Node, Particle
+from lstops.production.stages import IrfStep, MergeStep, SplitStep, StageName, StepConfig
 
 
 def old_dialect(context: LintContext) -> Iterator[Finding]:

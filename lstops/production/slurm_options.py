@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from lstops.errors import ConfigError
-from lstops.production.config import SlurmOptions
+from lstops.production.stages import SlurmOptions
 from lstops.step.model import Resources
 
 _MEM = re.compile(r"^(\d+)\s*([KMGT]?)B?$", re.IGNORECASE)

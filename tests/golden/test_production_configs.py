@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from lstops.production.config import LstmcpipeConfig, StageName, read_config, validate_pipe, write_config
+from lstops.production.config import LstmcpipeConfig, read_config, validate_pipe, write_config
 from lstops.production.counts import count_stages
 from lstops.production.definition import read_production
 from lstops.production.documents import read_yaml
 from lstops.production.grid import Particle, declination_deg, known_grid
+from lstops.production.stages import StageName
 
 # defined steps in lstmcpipe's order: r0_to_dl1, dl1ab, train_test_split, merge_dl1, train_pipe, dl1_to_dl2,
 # dl2_to_irfs, dl2_to_sensitivity; then submissions

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from lstops.errors import ConfigError
-from lstops.production.config import StageName, read_config
+from lstops.production.config import read_config
 from lstops.production.counts import count_stages
 from lstops.production.definition import read_production
 from lstops.production.from_lstmcpipe import DEFAULT_ROOTS, LstmcpipePlanRequest, plan_from_lstmcpipe
+from lstops.production.stages import StageName
 from lstops.site.model import Site
 from lstops.step.model import ArtifactKind, Plan
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lstops.production.config import ProductionConfig, StageName, validate_pipe
+from lstops.production.config import ProductionConfig, validate_pipe
 from lstops.production.definition import read_production
 from lstops.production.from_lstmcpipe import LstmcpipePlanRequest, TreeLister, plan_from_lstmcpipe
 from lstops.production.lstchain_config import LstchainConfig
+from lstops.production.stages import StageName
 from lstops.site.model import Site
 from lstops.step.plans import save_plan
 from lstops.step.runner import run_step

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lstops.errors import ConfigError
-from lstops.production.config import ProductionConfig, SlurmOptions, validate_pipe
+from lstops.production.config import ProductionConfig, validate_pipe
 from lstops.production.definition import read_production
 from lstops.production.from_lstmcpipe import (
     LstmcpipePlanRequest,
@@ -23,6 +23,7 @@ from lstops.production.from_lstmcpipe import (
 from lstops.production.lstchain_config import LstchainConfig
 from lstops.production.mc_files import FileIndex, split_files
 from lstops.production.slurm_options import mem_mb, resources, time_min
+from lstops.production.stages import SlurmOptions
 from lstops.step.model import ArtifactKind, Plan, Resources, Step
 
 from .conftest import make_site
