@@ -54,13 +54,13 @@ class SubmitError(LstOpsError):
     exit_code = 69
 
 
-class JobFailure(LstOpsError):
+class JobFailure(LstOpsError):  # noqa: N818 - the name of the design
     """A job or the command of a step ended without success."""
 
     exit_code = 70
 
 
-class ProductInvalid(LstOpsError):
+class ProductInvalid(LstOpsError):  # noqa: N818 - the name of the design
     """A product is there but its content is not what it has to be."""
 
     exit_code = 76

@@ -396,9 +396,7 @@ def _terminable() -> Iterator[None]:
     """Turn SIGTERM (time limit, scancel) into an exception, so that staging is removed and a report written."""
 
     def on_term(signum: int, frame: FrameType | None) -> None:
-        raise TerminatedError(
-            "the step was asked to end (SIGTERM).", "see the job: time limit or cancelled?"
-        )
+        raise TerminatedError("the step was asked to end (SIGTERM).", "see the job: time limit or cancelled?")
 
     previous = signal.signal(signal.SIGTERM, on_term)
     try:
