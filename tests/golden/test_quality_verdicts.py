@@ -37,7 +37,7 @@ def nights(shared, repository, tmp_path_factory):
             pytest.skip(f"the nights cannot be made: no pandas here, and no {python} (run `make setup`)")
     tool = shared / "tools" / "make_nights.py"
     options = ["--nights", "30", "--seed", "4211", "--no-pixwise", "--nproc", "2"]
-    subprocess.run([python, tool, folder, *options], check=True, capture_output=True, timeout=300)
+    subprocess.run([python, tool, folder, *options], check=True, capture_output=True, timeout=1800)
     return folder
 
 
