@@ -19,7 +19,7 @@ from lstops.embedded.postgres import EmbeddedPostgres
 from lstops.embedded.rest import AirflowClient
 from lstops.embedded.secretfile import SecretFile
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_init_and_api_server_of_the_image(tmp_path: Path, repository: Path) -> None:
@@ -58,10 +58,11 @@ def test_init_and_api_server_of_the_image(tmp_path: Path, repository: Path) -> N
         assert subprocess.run([*entry, "healthy", "api-server"], env=env).returncode == 1, "it does not run yet"
         with (tmp_path / "api.log").open("wb") as log:
             server = subprocess.Popen([*entry, "api-server"], env=env, stdout=log, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while subprocess.run([*entry, "healthy", "api-server"], env=env).returncode != 0:
             assert server.poll() is None, (tmp_path / "api.log").read_text()
             assert time.monotonic() < deadline, (tmp_path / "api.log").read_text()
+            time.sleep(1)
         assert subprocess.run([*entry, "healthy", "scheduler"], env=env).returncode == 1, "nobody started one"
         password = read_passwords(home / "airflow" / "passwords.json")["viewer"]
         with AirflowClient(env["LSTOPS_API_URL"], "viewer", password) as client:
