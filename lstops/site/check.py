@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lstops.errors import LstOpsError
-from lstops.site.model import SchedulerKind, ScienceEnvironment, Site
+from lstops.site.model import ScienceEnvironment, Site
 
 
 @dataclass(frozen=True)
