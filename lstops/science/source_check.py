@@ -29,6 +29,7 @@ from lstops.report.source import (
     SourceCheck,
     Theta2,
 )
+from lstops.report.source_plots import dnde, write_plots
 from lstops.science.source_fit import fit_spectrum, flux_points
 from lstops.step.manifest import write_atomically
 
@@ -101,9 +102,10 @@ def check_source(folder: Path, target: Target) -> SourceCheck:
     DataError
         If there is no index, no events, or the source is in no run's field.
     """
-    observations = open_observations(folder)
+    observations, skipped = open_observations(folder)
     position = _sky(target)
-    usable, skipped = _sort_out(observations, position)
+    usable, unusable = _sort_out(observations, position)
+    skipped |= unusable
     if not usable:
         said = "; ".join(f"run {run}: {why}" for run, why in sorted(skipped.items()))
         raise DataError(
@@ -148,8 +150,8 @@ def check_source(folder: Path, target: Target) -> SourceCheck:
     )
 
 
-def open_observations(folder: Path) -> list[Any]:
-    """Observations of a DL3 folder through its index.
+def open_observations(folder: Path) -> tuple[list[Any], dict[int, str]]:
+    """Observations of a DL3 folder through its index, and the runs without IRFs (which gammapy leaves out).
 
     Raises
     ------
@@ -165,14 +167,16 @@ def open_observations(folder: Path) -> list[Any]:
         )
     try:
         store = DataStore.from_dir(folder)
+        listed = {int(i) for i in store.obs_table["OBS_ID"]}
         observations = list(store.get_observations(required_irf="point-like"))
         for observation in observations:
             len(observation.events.table)  # reads the file: what the index promises must be there
     except (OSError, KeyError, ValueError, IndexError) as error:
         raise DataError(f"{folder} cannot be read through its index: {error}.", "make the index again.") from error
-    if not observations:
+    if not listed:
         raise DataError(f"the index of {folder} lists no observation.", "make DL3 files first, then the index.")
-    return observations
+    lacking = listed - {int(o.obs_id) for o in observations}
+    return observations, dict.fromkeys(sorted(lacking), "it has no point-like IRFs")
 
 
 @dataclass(frozen=True)
@@ -208,14 +212,18 @@ def _sort_out(observations: list[Any], position: Any) -> tuple[list[_Usable], di
 
 
 def _rad_max_deg(observation: Any) -> float:
-    if observation.rad_max is None:
+    try:
+        rad_max = observation.rad_max
+    except ValueError:  # neither a table RAD_MAX nor a header key
+        rad_max = None
+    if rad_max is None:
         raise DataError(
             f"run {observation.obs_id} has no theta cut (RAD_MAX).", "make its IRFs point-like with a theta cut."
         )
-    axis = observation.rad_max.axes["energy"]
+    axis = rad_max.axes["energy"]
     low, high = ENERGY_RANGE_TEV
     used = (axis.edges_max.to_value("TeV") > low) & (axis.edges_min.to_value("TeV") < high)
-    return float(observation.rad_max.quantity.to_value("deg")[used].max())
+    return float(rad_max.quantity.to_value("deg")[used].max())
 
 
 def _reduce(usable: list[_Usable], position: Any) -> Any:
@@ -258,8 +266,9 @@ def _run_check(dataset: Any, use: _Usable) -> RunCheck:
 
 def _integral(spectrum: LogParabola) -> float:
     energy = np.geomspace(*INTEGRAL_RANGE_TEV, 2000)
-    x = np.log(energy / spectrum.reference_tev)
-    return float(np.trapezoid(spectrum.amplitude * np.exp(-(spectrum.alpha + spectrum.beta * x) * x), energy))
+    flux = dnde(spectrum, energy)
+    # by hand: numpy's function has another name in version 1, which older science environments have
+    return float(np.sum((flux[1:] + flux[:-1]) / 2 * np.diff(energy)))
 
 
 def _theta2(usable: list[_Usable], position: Any, bins: int = 25) -> Theta2:
@@ -329,8 +338,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result = check_source(options.dl3, _target(options))
         if options.plots:
-            from lstops.report.source_plots import write_plots
-
             result = result.model_copy(update={"plots": tuple(p.name for p in write_plots(result, options.plots))})
     except LstOpsError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from astropy.io import fits
 
 gammapy = pytest.importorskip("gammapy", reason="needs the science environment")
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+from lstchain.high_level import create_hdu_index_hdu  # noqa: E402
 from synthetic_dl3 import CRAB, Observation, wobbled, write_folder, write_run  # noqa: E402
 from unit import published_site  # noqa: E402
 
@@ -138,6 +140,26 @@ def test_index_of_a_file_that_is_gone(folder: Path, tmp_path: Path, capsys: pyte
     (dl3 / "dl3_LST-1.Run02003.fits").unlink()
     assert run(dl3, tmp_path / "check.json") == 65
     assert "cannot be read through its index" in capsys.readouterr().err
+
+
+def test_irfs_that_lack_something(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dl3 = write_folder(tmp_path / "dl3", [Observation(2001, live_s=10), Observation(2002, live_s=10)])
+    drop(dl3, "RAD_MAX")
+    assert run(dl3, tmp_path / "check.json") == 65
+    assert "run 2001 has no theta cut (RAD_MAX)" in capsys.readouterr().err
+    drop(dl3, "EFFECTIVE AREA")
+    assert run(dl3, tmp_path / "check.json") == 65
+    assert "run 2001: it has no point-like IRFs; run 2002" in capsys.readouterr().err
+
+
+def drop(dl3: Path, name: str) -> None:
+    """Take an HDU out of every file and the index."""
+    paths = sorted(dl3.glob("dl3*.fits"))
+    for path in paths:
+        with fits.open(path, memmap=False) as hdus:
+            del hdus[name]
+            hdus.writeto(path, overwrite=True)
+    create_hdu_index_hdu(paths, dl3 / "hdu-index.fits.gz", overwrite=True)
 
 
 def test_a_published_bundle_works_wherever_it_is_copied(tmp_path: Path) -> None:
