@@ -26,7 +26,7 @@ from lstops.cluster.records import JobRecord, kill_mark, read_record, write_reco
 from lstops.cluster.resources import load_escalation
 from lstops.cluster.stage import StageContext, StepTrouble
 from lstops.cluster.states import StateClass
-from lstops.errors import JobFailure, LstOpsError
+from lstops.errors import JobFailure, LstOpsError, TransportError
 from lstops.site.layout import Layout
 from lstops.site.model import SchedulerKind
 from lstops.step.assess import Standing, pending
@@ -233,7 +233,12 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
         default = _LOCAL_WAIT_S if cluster.scheduler is SchedulerKind.LOCAL else 0.0
         until = time.monotonic() + (default if self.wait_s is None else self.wait_s)
         while time.monotonic() < until:
-            view = client.poll((record.job,)).get(record.job)
+            try:
+                view = client.poll((record.job,)).get(record.job)
+            except TransportError as error:
+                # the triggerer is more patient
+                self.log.warning("the scheduler cannot be asked now: %s", error)
+                break
             if view is not None and not view.active:
                 return self._judge(context, stage, client, store, state, record)
             time.sleep(min(1.0, cluster.poll_s))
@@ -275,7 +280,7 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
         for retry in verdict.retries:
             self.log.warning("  step %d, %s: %s", retry.index, stage.step(retry.index).label, retry.why.what)
         for trouble in verdict.beyond_help:
-            tail = trouble.log_tail or client.tail(stages.log_path(stage.layout, record, trouble.index))
+            tail = trouble.log_tail or self._tail(stage, client, record, trouble.index)
             self.log.error("  %s: %s Remedy: %s\n%s", trouble.label, trouble.what, trouble.remedy, tail)
         state = state.consumed(verdict.beyond_help)
         store.save(state)
@@ -291,6 +296,12 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
             indices = tuple(retry.index for retry in verdict.retries)
             return self._submit(context, stage, client, store, state, indices, resources, tries, exclude)
         return self._advance(context, stage, client, store, state)
+
+    def _tail(self, stage: StageContext, client: ClusterClient, record: JobRecord, index: int) -> str:
+        try:
+            return client.tail(stages.log_path(stage.layout, record, index))
+        except TransportError as error:
+            return f"(its log cannot be read now: {error})"
 
     def _accounting(self, client: ClusterClient, record: JobRecord) -> Sequence[AccountingRow]:
         """Accounting of an ended job, once it is complete (or as it is after a while)."""

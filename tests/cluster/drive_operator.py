@@ -100,13 +100,14 @@ def fork(config: dict[str, Any]) -> int:
     os._exit(status)
 
 
-def main(configs: list[dict[str, Any]]) -> None:
+def drive(configs: list[dict[str, Any]]) -> list[int]:
+    """Execute several operators at the same time; returns the exit statuses of their processes."""
     import lstops.airflow.operator
     import lstops.cluster.ssh  # noqa: F401
 
     pids = [fork(config) for config in configs]
-    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]))
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    print(json.dumps(drive(json.loads(sys.argv[1]))))
