@@ -89,6 +89,8 @@ def fork(config: dict[str, Any]) -> int:
     handle = os.open(config["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
+    # pytest has put files of its own in their place
+    sys.stdout, sys.stderr = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(2), "w")
     status = 0
     try:
         execute(config)
