@@ -31,20 +31,14 @@ from lstops.report.source import (
 )
 from lstops.report.source_plots import dnde, write_plots
 from lstops.science.source_fit import fit_spectrum, flux_points
+from lstops.science.source_runs import ENERGY_RANGE_TEV, Usable, open_observations, sort_out
 from lstops.step.manifest import write_atomically
 
 #: Crab Nebula: MAGIC, JHEAp 5-6 (2015) 30: 3.23e-11 (E/TeV)^(-2.47 - 0.24 log10(E/TeV)) / (cm2 s TeV)
 CRAB = LogParabola(amplitude=3.23e-11, alpha=2.47, beta=0.24 / math.log(10))
-ENERGY_RANGE_TEV = (0.05, 20.0)
 _BINS = 11
-#: farther than this from the pointing LST-1 records nothing (half of its field of view is 2.25 deg)
-_FIELD_DEG = 2.2
-#: closer than this to the pointing there is no room for a region beside the source
-_ON_AXIS_DEG = 0.05
-_MAX_OFF_REGIONS = 5
 #: flux points below this significance are given as upper limits
 _POINT_SIGNIFICANCE = 2.0
-_FILE_INDEX = ("hdu-index.fits.gz", "obs-index.fits.gz")
 
 
 @dataclass(frozen=True)
@@ -82,18 +76,6 @@ def reference_from_truth(path: Path) -> LogParabola:
         ) from error
 
 
-def off_regions(offset_deg: float, rad_max_deg: float) -> int:
-    """How many regions of radius `rad_max_deg` fit on the circle through the source without touching each other.
-
-    The source's own region is one of the circle's n + 1; neighbours are 2 offset sin(pi / (n + 1)) apart. Odd numbers
-    only: they contain the position opposite to the source.
-    """
-    if offset_deg <= rad_max_deg:
-        return 0
-    fitting = int(math.pi / math.asin(rad_max_deg / offset_deg)) - 1
-    return max(n for n in range(1, _MAX_OFF_REGIONS + 1, 2) if n <= max(fitting, 1))
-
-
 def check_source(folder: Path, target: Target) -> SourceCheck:
     """Analyse the DL3 files of a folder.
 
@@ -104,7 +86,7 @@ def check_source(folder: Path, target: Target) -> SourceCheck:
     """
     observations, skipped = open_observations(folder)
     position = _sky(target)
-    usable, unusable = _sort_out(observations, position)
+    usable, unusable = sort_out(observations, position)
     skipped |= unusable
     if not usable:
         said = "; ".join(f"run {run}: {why}" for run, why in sorted(skipped.items()))
@@ -150,83 +132,13 @@ def check_source(folder: Path, target: Target) -> SourceCheck:
     )
 
 
-def open_observations(folder: Path) -> tuple[list[Any], dict[int, str]]:
-    """Observations of a DL3 folder through its index, and the runs without IRFs (which gammapy leaves out).
-
-    Raises
-    ------
-    DataError
-        If the index is missing or does not fit the files.
-    """
-    from gammapy.data import DataStore
-
-    missing = [name for name in _FILE_INDEX if not (folder / name).is_file()]
-    if missing:
-        raise DataError(
-            f"{folder} has no index ({', '.join(missing)} missing).", "run lstchain_create_dl3_index_files there."
-        )
-    try:
-        store = DataStore.from_dir(folder)
-        listed = {int(i) for i in store.obs_table["OBS_ID"]}
-        observations = list(store.get_observations(required_irf="point-like"))
-        for observation in observations:
-            len(observation.events.table)  # reads the file: what the index promises must be there
-    except (OSError, KeyError, ValueError, IndexError) as error:
-        raise DataError(f"{folder} cannot be read through its index: {error}.", "make the index again.") from error
-    if not listed:
-        raise DataError(f"the index of {folder} lists no observation.", "make DL3 files first, then the index.")
-    lacking = listed - {int(o.obs_id) for o in observations}
-    return observations, dict.fromkeys(sorted(lacking), "it has no point-like IRFs")
-
-
-@dataclass(frozen=True)
-class _Usable:
-    observation: Any
-    pointing: Any
-    offset_deg: float
-    n_off: int
-
-
 def _sky(target: Target) -> Any:
     from astropy.coordinates import SkyCoord
 
     return SkyCoord(target.ra_deg, target.dec_deg, unit="deg", frame="icrs")
 
 
-def _sort_out(observations: list[Any], position: Any) -> tuple[list[_Usable], dict[int, str]]:
-    usable, skipped = [], {}
-    for observation in observations:
-        run = int(observation.obs_id)
-        pointing = observation.get_pointing_icrs(observation.tmid)
-        offset = float(pointing.separation(position).deg)
-        n_off = 0 if offset < _ON_AXIS_DEG else off_regions(offset, _rad_max_deg(observation))
-        if len(observation.events.table) == 0:
-            skipped[run] = "it has no events"
-        elif offset > _FIELD_DEG:
-            skipped[run] = f"the source is {offset:.1f} deg from the pointing, outside the field of view"
-        elif n_off == 0:
-            skipped[run] = f"the source is {offset:.2f} deg from the pointing: no room for a background region"
-        else:
-            usable.append(_Usable(observation, pointing, offset, n_off))
-    return usable, skipped
-
-
-def _rad_max_deg(observation: Any) -> float:
-    try:
-        rad_max = observation.rad_max
-    except ValueError:  # neither a table RAD_MAX nor a header key
-        rad_max = None
-    if rad_max is None:
-        raise DataError(
-            f"run {observation.obs_id} has no theta cut (RAD_MAX).", "make its IRFs point-like with a theta cut."
-        )
-    axis = rad_max.axes["energy"]
-    low, high = ENERGY_RANGE_TEV
-    used = (axis.edges_max.to_value("TeV") > low) & (axis.edges_min.to_value("TeV") < high)
-    return float(rad_max.quantity.to_value("deg")[used].max())
-
-
-def _reduce(usable: list[_Usable], position: Any) -> Any:
+def _reduce(usable: list[Usable], position: Any) -> Any:
     from gammapy.datasets import Datasets, SpectrumDataset
     from gammapy.makers import ReflectedRegionsBackgroundMaker, SpectrumDatasetMaker, WobbleRegionsFinder
     from gammapy.maps import MapAxis, RegionGeom
@@ -249,7 +161,7 @@ def _reduce(usable: list[_Usable], position: Any) -> Any:
     return datasets
 
 
-def _run_check(dataset: Any, use: _Usable) -> RunCheck:
+def _run_check(dataset: Any, use: Usable) -> RunCheck:
     info = dataset.info_dict()
     return RunCheck(
         run_id=int(use.observation.obs_id),
@@ -271,7 +183,7 @@ def _integral(spectrum: LogParabola) -> float:
     return float(np.sum((flux[1:] + flux[:-1]) / 2 * np.diff(energy)))
 
 
-def _theta2(usable: list[_Usable], position: Any, bins: int = 25) -> Theta2:
+def _theta2(usable: list[Usable], position: Any, bins: int = 25) -> Theta2:
     """Histograms around the source and the off positions, up to half the distance between neighbouring positions."""
     n_off = min(u.n_off for u in usable)
     offset = min(u.offset_deg for u in usable)

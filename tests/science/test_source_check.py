@@ -21,7 +21,8 @@ from unit import published_site  # noqa: E402
 from lstops.publish.bundle import build_bundle  # noqa: E402
 from lstops.publish.publisher import publish  # noqa: E402
 from lstops.report.source import read_source_check  # noqa: E402
-from lstops.science.source_check import main, off_regions  # noqa: E402
+from lstops.science.source_check import main  # noqa: E402
+from lstops.science.source_runs import off_regions  # noqa: E402
 from lstops.step.model import ArtifactKind  # noqa: E402
 
 TRUTH = {"source": {"norm_per_tev_cm2_s": 2 * 3.23e-11, "index": -2.47, "curvature": -0.24, "boost": 2.0}}
