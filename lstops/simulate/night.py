@@ -30,13 +30,20 @@ from lstops.simulate.physics import (
     throw_power_law,
 )
 from lstops.simulate.plan import RunSpec, SitePlan
-from lstops.simulate.showers import TRIGGER_THRESHOLD_PE, Particle, Showers, image_showers, light_yield_pe
+from lstops.simulate.showers import (
+    TRIGGER_THRESHOLD_PE,
+    Particle,
+    Showers,
+    cleaned_light,
+    image_showers,
+    light_yield_pe,
+)
 
 #: Cosmic rays with less light than this (p.e.) are thinned with probability (N / N1)^k: the intensity spectrum is
 #: judged between 316 and 562 p.e. and must not be touched (at most 0.3 % with 200 p.e.)
 THIN_BELOW_PE, THIN_POWER, THIN_MIN = 200.0, 8.0, 0.003
-#: The cosmic rays are every n-th, sorted by their photoelectrons, of n times as many: a run of 4 s then has the
-#: intensity spectrum of a longer one, or good runs would fail the cut on the spectral index once in four times
+#: The cosmic rays are every n-th, sorted by the light that cleaning will keep, of n times as many: a run of 4 s then
+#: has the intensity spectrum of a longer one, or good runs would fail the cut on its index once in four times
 STRATA = 5
 #: Readout dead time (s)
 DEAD_TIME_S = 7e-6
@@ -135,7 +142,7 @@ def _cosmic_batches(rng: np.random.Generator, noise: PixelNoise, run: RunSpec, t
     for first in range(0, len(light), _IMAGES):
         some = np.arange(first, min(first + _IMAGES, len(light)))
         images = image_showers(rng, showers.take(some), light[some], track.zenith_rad)
-        pick = np.argsort(images.pe.sum(axis=1))[int(rng.integers(STRATA)) :: STRATA]
+        pick = np.argsort(cleaned_light(images.pe))[int(rng.integers(STRATA)) :: STRATA]
         times = track.unix_s[0] + run.subrun_s * rng.random(len(pick))
         yield _Batch(EventKind.SHOWER, times, *noise.observe(images.pe[pick], images.time_ns[pick]))
 

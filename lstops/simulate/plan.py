@@ -13,6 +13,8 @@ from lstops.simulate.physics import ThrownVolume
 
 #: Raise it when the model changes: everything is made again.
 MODEL_VERSION = 2
+#: The same for what concerns the night only
+NIGHT_VERSION = 2
 #: Picture thresholds and the edges in the 95 % quantile of the pedestal charge (lstchain_find_tailcuts), p.e.
 TAILCUT_EDGES_PE = (5.85, 7.25, 8.75, 10.3, 11.67)
 TAILCUT_PICTURE_PE = (8, 10, 12, 14, 16, 18)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lstops.simulate.lstchain_tools import look_up_stars, run_tool, warm_up
-from lstops.simulate.plan import NodeSpec, RunSpec, SitePlan, make_plan
+from lstops.simulate.plan import NIGHT_VERSION, NodeSpec, RunSpec, SitePlan, make_plan
 from lstops.simulate.tables import truth_of, write_run_catalog, write_run_summary
 from lstops.simulate.tasks import SCRATCH_PREFIX, Task, TaskRunner
 
@@ -229,7 +229,9 @@ def plan_tasks(plan: SitePlan, paths: SitePaths) -> list[Task]:
                 paths.subrun_muons(run, i),
                 paths.subrun_datacheck(run, i),
             )
-            tasks.append(Task(name, [common, asdict(run), i], outputs, _call(_subrun, plan, paths, run, i)))
+            tasks.append(
+                Task(name, [common, NIGHT_VERSION, asdict(run), i], outputs, _call(_subrun, plan, paths, run, i))
+            )
             names.append(name)
         outputs = (paths.run_dl1(run), paths.run_datacheck(run))
         run_tasks.append(Task(f"run{run.run_id:05d}", None, outputs, _call(_run, paths, run), tuple(names)))
