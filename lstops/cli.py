@@ -24,6 +24,7 @@ _LAZY = {
     "products": "lstops.catalog.cli:products_app",
     "night": "lstops.catalog.cli:night_app",
     "catalog": "lstops.catalog.cli:catalog_app",
+    "published": "lstops.publish.cli:app",
     "quality": "lstops.quality.cli:app",
     "production": "lstops.production.cli:app",
     "jobs": "lstops.cluster.cli:app",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -53,7 +56,25 @@ def catalog_engine(url: str | None = None) -> Engine:
         ) from None
     if not parsed.drivername.startswith("postgresql"):
         raise ConfigError(f"{URL_VARIABLE} is {parsed.drivername}, not PostgreSQL.", "use a PostgreSQL database.")
-    return create_engine(parsed.set(drivername="postgresql+psycopg2"), pool_pre_ping=True)
+    return create_engine(
+        parsed.set(drivername="postgresql+psycopg2"),
+        pool_pre_ping=True,
+        json_serializer=lambda v: json.dumps(finite(v)),
+    )
+
+
+def finite(value: Any) -> Any:
+    """A value as PostgreSQL's JSON can hold it: NaN becomes null, infinity a text that `float` reads again.
+
+    lstchain's configurations hold infinite limits, run-wise quantities are NaN where they are unknown.
+    """
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
 
 
 def _from_secrets() -> str | None:

@@ -29,16 +29,6 @@ class Ingested:
     is_new: bool
 
 
-def plain(value: Any) -> Any:
-    """A number as PostgreSQL's JSON can hold it: NaN becomes null, infinity a text."""
-    if isinstance(value, int | np.integer):
-        return int(value)
-    number = float(value)
-    if math.isnan(number):
-        return None
-    return number if math.isfinite(number) else ("inf" if number > 0 else "-inf")
-
-
 def ingest_night(
     session: Session, night: Night, path: str, sha256: str, runs: Sequence[Run], table: RunTable
 ) -> Ingested:
@@ -86,7 +76,7 @@ def ingest_night(
                 source_name=source.name if source else None,
                 source_ra_deg=source.ra_deg if source else None,
                 source_dec_deg=source.dec_deg if source else None,
-                quantities={name: plain(values[row]) for name, values in columns.items()},
+                quantities={name: values[row].item() for name, values in columns.items()},
             )
         )
     session.flush()
@@ -162,11 +152,11 @@ def _cut(result: CutResult) -> dict[str, Any]:
     return {
         "cut": result.cut,
         "quantity": result.quantity,
-        "value": plain(result.value),
+        "value": result.value,
         "relation": result.relation.value,
-        "limit": plain(result.limit),
+        "limit": result.limit,
         "unit": result.unit,
-        "margin": plain(result.margin),
+        "margin": result.margin,
         "passed": result.passed,
         "reason": result.reason,
     }

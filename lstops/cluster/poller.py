@@ -204,7 +204,7 @@ class JobWatcher:
         if view is not None and not view.active:
             return Conclusion(self.job, Ending.ENDED, view.describe())
         if view is not None:
-            self._lagging_since = self._lagging_since or now
+            self._lagging_since = now if self._lagging_since is None else self._lagging_since
             self._tell(f"job {self.job}: left the queue; the accounting is not yet up to date", now)
             if now - self._lagging_since > _ACCOUNTING_LAG_S:
                 return Conclusion(self.job, Ending.LOST, f"not in the queue, but {view.describe()} in the accounting")
@@ -212,7 +212,7 @@ class JobWatcher:
         return self._missing(now)
 
     def _missing(self, now: float) -> Conclusion | None:
-        self._missing_since = self._missing_since or now
+        self._missing_since = now if self._missing_since is None else self._missing_since
         self._missing_looks += 1
         self._tell(f"job {self.job}: neither queue nor accounting know it yet", now)
         if self._missing_looks >= _MISSING_LOOKS and now - self._missing_since > _MISSING_S:
@@ -224,7 +224,7 @@ class JobWatcher:
         if why is None:
             self._hopeless_since = None
             return None
-        self._hopeless_since = self._hopeless_since or now
+        self._hopeless_since = now if self._hopeless_since is None else self._hopeless_since
         if now - self._hopeless_since >= _HOPELESS_S:
             return Conclusion(self.job, Ending.HOPELESS, why)
         return None

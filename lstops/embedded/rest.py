@@ -170,7 +170,7 @@ class AirflowClient:
         content = answer["content"]
         if isinstance(content, str):
             return content
-        return "\n".join(str(event.get("event", event)) if isinstance(event, dict) else str(event) for event in content)
+        return "\n".join(_log_line(event) for event in content)
 
     def clear(self, dag_id: str, run_id: str, task_ids: list[str] | None = None, only_failed: bool = False) -> None:
         """Let tasks of a run start again (all of them by default)."""
@@ -269,6 +269,14 @@ def _until(condition: Callable[[], bool], timeout_s: float, interval_s: float = 
             return False
         time.sleep(interval_s)
     return True
+
+
+def _log_line(event: Any) -> str:
+    """One event of a task's log, with the exceptions it tells of."""
+    if not isinstance(event, dict):
+        return str(event)
+    errors = [f"{error.get('exc_type')}: {error.get('exc_value')}" for error in event.get("error_detail") or []]
+    return "\n".join([str(event.get("event", event)), *errors])
 
 
 def _part(name: str) -> str:

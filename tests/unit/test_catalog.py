@@ -27,7 +27,14 @@ from lstops.catalog.nights import (
     save_verdicts,
     verdicts,
 )
-from lstops.catalog.products import mark_published, products, record_manifests
+from lstops.catalog.products import (
+    RegisteredProduction,
+    current_productions,
+    mark_published,
+    products,
+    record_manifests,
+    register_production,
+)
 from lstops.catalog.tables import Base, NightRow
 from lstops.embedded.postgres import EmbeddedPostgres
 from lstops.errors import ConfigError, DataError, TransportError
@@ -175,6 +182,21 @@ def test_products_of_manifests(url: str) -> None:
         rows = products(session, kind="dl3", run_id=7, night=NIGHT)
         assert sorted(row.status for row in rows) == ["current", "superseded"]
         assert rows[0].size == 3_000_000_000
+
+
+def test_a_production_with_infinite_limits_in_its_configuration(url: str) -> None:
+    """lstchain's configurations hold them, PostgreSQL's JSON cannot."""
+    config = {"events_filters": {"intensity": [0, float("inf")], "width": (float("nan"), 1)}}
+    production = RegisteredProduction(
+        "p", "dec_2276", "0.12.3", "tailcut84", 0.08, "models", "0" * 64, "irf", config, {}, "plan"
+    )
+    for _ in range(2):
+        with catalog_session() as session:
+            register_production(session, production)
+    with catalog_session() as session:
+        (row,) = current_productions(session, "dec_2276")
+        assert row.config == {"events_filters": {"intensity": [0, "inf"], "width": [None, 1]}}
+        assert current_productions(session, "dec_931") == []
 
 
 def test_errors_name_the_remedy_and_never_the_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
