@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from lstops.catalog.database import catalog_session
 from lstops.catalog.nights import night_runs, run_table
@@ -22,7 +24,7 @@ from lstops.reduction.cuts import load_cuts
 from lstops.site.model import Site
 from lstops.step.assess import Standing, assess
 from lstops.step.manifest import Manifest, ManifestStore
-from lstops.step.model import ArtifactKind
+from lstops.step.model import ArtifactKind, Plan
 from lstops.step.plans import load_plan, save_plan
 
 
@@ -75,7 +77,20 @@ def production_name(site: Site, night: Night, level_ghz: float) -> str:
 
 
 def plan_for_night(site: Site, night: Night, profile: str | None = None) -> str:
-    """Plan the production that fits the selected runs of a night; returns the plan's id."""
+    """Plan the production that fits the selected runs of a night and store the plan; returns its id."""
+    plan = build_plan(site, night, profile)
+    save_plan(plan, site)
+    return plan.plan_id
+
+
+def build_plan(site: Site, night: Night, profile: str | None = None) -> Plan:
+    """The plan of the production that fits the selected runs of a night.
+
+    Raises
+    ------
+    DataError
+        If no run is selected, or the NSB of none is known.
+    """
     layout = layout_of(site)
     nightly = site.nightly
     typical = typical_subrun(site, night, profile)
@@ -90,11 +105,43 @@ def plan_for_night(site: Site, night: Night, profile: str | None = None) -> str:
     )
     inventory = scan_inventory(layout, site.production.base_production, nightly.declination_line)
     plan = plan_tuned_production(request, site, inventory)
-    plan = plan.model_copy(
+    return plan.model_copy(
         update={"context": {**plan.context, "night": str(night), "nsb_level_ghz": level, "tailcut": nightly.tailcut}}
     )
-    save_plan(plan, site)
-    return plan.plan_id
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What a stage needs.
+
+    Attributes
+    ----------
+    cpu_h : float or None
+        CPU hours of the steps to do, from the mean of earlier steps of the same kind; None if there were none.
+    """
+
+    stage: str
+    steps: int
+    to_do: int
+    cpu_h: float | None
+    mem_mb: int
+
+
+def plan_cost(site: Site, plan: Plan) -> tuple[StageCost, ...]:
+    """Cost of what is left to do of a plan, stage by stage."""
+    layout = layout_of(site)
+    seen: dict[str, list[float]] = defaultdict(list)
+    for manifest in ManifestStore(layout.manifests).all():
+        seen[manifest.kind].append(manifest.cpu_s)
+    found = assess(plan, layout, site)
+    costs = []
+    for stage in plan.stages:
+        left = [found[i].step for i in plan.indices(stage.name) if found[i].state is not Standing.DONE]
+        known = all(step.kind in seen for step in left)
+        cpu_h = sum(statistics.mean(seen[step.kind]) for step in left) / 3600 if known else None
+        memory = max((step.resources.mem_mb for step in stage.steps), default=0)
+        costs.append(StageCost(stage.name, len(stage.steps), len(left), cpu_h, memory))
+    return tuple(costs)
 
 
 def manifests_of(site: Site, plan_id: str) -> list[Manifest]:

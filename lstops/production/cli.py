@@ -53,6 +53,30 @@ def lint_command(
         raise typer.Exit(1)
 
 
+@app.command("plan")
+def plan_command(
+    night: Annotated[str, typer.Option(help="Night (YYYYMMDD) whose selected runs say which NSB is typical.")],
+    profile: Annotated[str | None, typer.Option(help="Selection profile; default: the site's.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost, store nothing.")] = False,
+) -> None:
+    """Plan the production that fits a night: stages, steps, what is left to do and what it costs."""
+    from rich.table import Table
+
+    from lstops.night import Night
+    from lstops.operations.production import build_plan, plan_cost
+    from lstops.site.model import load_site
+    from lstops.step.plans import save_plan
+
+    site = load_site()
+    plan = build_plan(site, Night.parse(night), profile)
+    table = Table("stage", "steps", "to do", "CPU (h)", "memory (MB)", title=plan.title)
+    for cost in plan_cost(site, plan):
+        cpu = "unknown" if cost.cpu_h is None else f"{cost.cpu_h:.2f}"
+        table.add_row(cost.stage, str(cost.steps), str(cost.to_do), cpu, str(cost.mem_mb))
+    Console().print(table)
+    typer.echo(f"not stored ({plan.plan_id})" if dry_run else str(save_plan(plan, site)))
+
+
 @app.command("counts")
 def counts_command(config: ConfigArgument, as_json: JsonOption = False) -> None:
     """Steps and submissions of a production, stage by stage."""
