@@ -1,0 +1,159 @@
+"""The tasks behind the DAGs, with bad input: clear errors, the rest goes on. Real PostgreSQL, no Airflow."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lstops.catalog.database import catalog_session, upgrade
+from lstops.catalog.nights import night_runs
+from lstops.catalog.tables import NightRow
+from lstops.embedded.postgres import EmbeddedPostgres
+from lstops.errors import ConfigError, DataError
+from lstops.night import Night
+from lstops.operations.nightly import NightState, ingest, judge, layout_of, night_state, plan_nsb_measurement, read_nsb
+from lstops.operations.reduction import plan_reduction
+from lstops.operations.report import make_report, write_report
+from lstops.report.model import ProductState
+from lstops.site.model import Site, load_site
+from lstops.step.plans import load_plan
+
+NIGHT = Night.parse("20191121")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    postgres = EmbeddedPostgres(tmp_path_factory.mktemp("pg"))
+    postgres.start()
+    yield postgres
+    postgres.stop()
+
+
+@pytest.fixture
+def site(
+    server: EmbeddedPostgres, shared: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Site:
+    """A site with one night of datacheck: 15 runs, no DL1."""
+    name = f"ops{abs(hash(tmp_path))}"
+    server.create_database(name)
+    monkeypatch.setenv("LSTOPS_DATABASE_URL", server.url(name))
+    monkeypatch.setenv("LSTOPS_HOME", str(tmp_path))
+    monkeypatch.setenv("LSTOPS_VENV_SCIENCE", "/nonexistent")
+    upgrade()
+    site = load_site(repository / "config/sites/local.yaml")
+    layout = layout_of(site)
+    target = layout.absolute(layout.datacheck(NIGHT, "v0.12"))
+    target.parent.mkdir(parents=True)
+    shutil.copyfile(shared / f"data/quality/nights/DL1_datacheck_{NIGHT}.h5", target)
+    return site
+
+
+def write(site: Site, relative: str, text: str) -> None:
+    path = layout_of(site).absolute(relative)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def run_summary(site: Site, runs: dict[int, str]) -> None:
+    lines = ["# %ECSV 1.0", "# ---", "# datatype:", "# - {name: run_id, datatype: int64}",
+             "# - {name: n_subruns, datatype: int64}", "# - {name: run_type, datatype: string}",
+             "# schema: astropy-2.0", "run_id n_subruns run_type"]  # fmt: skip
+    lines += [f"{run} 2 {kind}" for run, kind in runs.items()]
+    write(site, layout_of(site).run_summary(NIGHT), "\n".join(lines) + "\n")
+
+
+def run_catalog(site: Site, source: str, runs: list[int]) -> None:
+    lines = ["# %ECSV 1.0", "# ---", "# datatype:", "# - {name: run_id, datatype: int64}",
+             "# - {name: source_name, datatype: string}", "# - {name: source_ra, datatype: float64}",
+             "# - {name: source_dec, datatype: float64}", "# schema: astropy-2.0",
+             "run_id source_name source_ra source_dec"]  # fmt: skip
+    quoted = '"' + source.replace('"', '""') + '"'
+    lines += [f"{run} {quoted} 83.6324 22.0174" for run in runs]
+    write(site, layout_of(site).run_catalog(NIGHT), "\n".join(lines) + "\n")
+
+
+def close(site: Site) -> None:
+    write(site, layout_of(site).night_finished(NIGHT, "v0.12"), "")
+
+
+def test_open_closed_and_empty_nights(site: Site) -> None:
+    run_summary(site, {1: "PEDCALIB"})
+    assert night_state(site, NIGHT) is NightState.OPEN
+    close(site)
+    assert night_state(site, NIGHT) is NightState.EMPTY
+    run_summary(site, {1: "PEDCALIB", 2: "DATA"})
+    assert night_state(site, NIGHT) is NightState.CLOSED
+    layout_of(site).absolute(layout_of(site).run_summary(NIGHT)).unlink()
+    assert night_state(site, NIGHT) is NightState.EMPTY
+
+
+@pytest.mark.parametrize("size", [0, 1000, 200_000])
+def test_a_truncated_datacheck_is_named_and_listed(site: Site, size: int) -> None:
+    layout = layout_of(site)
+    path = layout.absolute(layout.datacheck(NIGHT, "v0.12"))
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(DataError, match=r"DL1_datacheck_20191121\.h5"):
+        ingest(site, NIGHT)
+    with catalog_session() as session:
+        row = session.get(NightRow, NIGHT.date)
+        assert row is not None
+        assert "DL1_datacheck_20191121.h5" in row.problem
+
+
+def test_ingest_and_judge_again_change_nothing(site: Site) -> None:
+    first = ingest(site, NIGHT)
+    assert first.ingested.is_new
+    verdicts = judge(site, NIGHT)
+    assert verdicts.selected
+    assert not ingest(site, NIGHT).ingested.is_new
+    assert judge(site, NIGHT) == verdicts
+
+
+def test_an_unknown_profile_is_refused(site: Site) -> None:
+    ingest(site, NIGHT)
+    with pytest.raises(ConfigError, match="nonsense"):
+        judge(site, NIGHT, "nonsense")
+
+
+def test_runs_without_dl1_block_only_themselves(site: Site) -> None:
+    """Nothing was transferred but the datacheck: no NSB, no models; the night still ends in a plan and a report."""
+    ingest(site, NIGHT)
+    chosen = judge(site, NIGHT).selected
+    run_summary(site, dict.fromkeys(chosen, "DATA"))
+    source = """Crab 'the "Nebula"'  $(touch /tmp/pwned) <b>"""
+    run_catalog(site, source, list(chosen))
+    with catalog_session() as session:
+        session.delete(session.get_one(NightRow, NIGHT.date))
+    ingest(site, NIGHT)
+    selected = judge(site, NIGHT).selected
+    assert selected
+    measurement = load_plan(layout_of(site).plan_file(plan_nsb_measurement(site, NIGHT)))
+    assert measurement.steps() == ()
+    assert read_nsb(site, NIGHT, selected)[0] == {}
+    plan = load_plan(layout_of(site).plan_file(plan_reduction(site, NIGHT)))
+    assert plan.steps() == ()
+    report = make_report(site, NIGHT)
+    blocked = {run.run_id: run.quarantine for run in report.runs if run.quarantine}
+    assert set(blocked) == set(selected)
+    for quarantine in blocked.values():
+        assert quarantine.cause
+        assert quarantine.remedy
+    assert all(run.dl2 is ProductState.NONE for run in report.runs)
+    assert {run.source for run in report.runs} == {source}
+    page = write_report(site, NIGHT).read_text()
+    assert source not in page, "the name must be escaped"
+    assert "&lt;b&gt;" in page
+
+
+def test_the_source_of_the_catalogue_is_kept_as_written(site: Site) -> None:
+    source = "  1ES 0229+200 'b\" "
+    run_catalog(site, source, [1604])
+    run_summary(site, {1604: "DATA"})
+    ingest(site, NIGHT)
+    with catalog_session() as session:
+        found = {row.source_name for row in night_runs(session, NIGHT) if row.run_id == 1604}
+    assert found <= {source, source.strip()}
+    assert found
