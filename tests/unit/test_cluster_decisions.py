@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -249,7 +250,7 @@ async def test_any_number_of_jobs_costs_one_squeue_and_one_sacct_a_look() -> Non
     stream = snapshots(lambda: AsyncClusterClient(transport, Programs()), watch, 0.01)
     tasks = contextlib.ExitStack()
     for number in range(500):
-        tasks.enter_context(watch.watching(str(number), 0.0))
+        tasks.enter_context(watch.watching(str(number), time.monotonic()))
     first = await anext(stream)
     assert transport.asked == ["squeue", "sacct"]
     assert len(first.queue) == 400
