@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.metadata
-import json
 import pickle
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from astropy.table import QTable, Table
 
 from lstops.errors import DataError, ProductInvalid
 from lstops.step.model import ArtifactKind, Output
-from lstops.step.verify import InputFacts, inspect, verify
+from lstops.step.verify import inspect, verify
 
 STEMS = ("reg_energy", "cls_gh", "reg_disp_norm", "cls_disp_sign")
 
@@ -78,81 +76,6 @@ def test_useless_training_dirs(tmp_path: Path) -> None:
     (tmp_path / "training_dirs.ecsv").write_text("zd az\n1 2\n")
     with pytest.raises(DataError, match="cannot be read as ECSV"):
         inspect(ArtifactKind.MODELS, tmp_path)
-
-
-CONFIG = {
-    "disp_method": "disp_norm_sign",
-    "energy_regression_features": ["a", "b"],
-    "particle_classification_features": ["a", "b"],
-    "disp_regression_features": ["a", "b"],
-    "disp_classification_features": ["a", "b"],
-    **{
-        f"random_forest_{n}_args": {"n_estimators": 3}
-        for n in ("energy_regressor", "disp_regressor", "disp_classifier", "particle_classifier")
-    },
-}
-
-
-def trained(folder: Path, columns: tuple[str, ...] = ("a", "b"), trees: int = 3, classes: int = 2) -> Path:
-    joblib = pytest.importorskip("joblib")
-    pandas = pytest.importorskip("pandas")
-    ensemble = pytest.importorskip("sklearn.ensemble")
-    folder.mkdir()
-    x = pandas.DataFrame(np.random.default_rng(1).normal(size=(40, 2)), columns=list(columns))
-    y = np.arange(40) % classes
-    for stem in STEMS:
-        kind = ensemble.RandomForestClassifier if stem.startswith("cls") else ensemble.RandomForestRegressor
-        joblib.dump(kind(n_estimators=trees).fit(x, y), folder / f"{stem}.sav")
-    return folder
-
-
-@pytest.fixture
-def configuration(tmp_path: Path) -> InputFacts:
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(CONFIG))
-    return InputFacts("config", ArtifactKind.LSTCHAIN_CONFIG, path, {})
-
-
-def _lstchain() -> bool:
-    try:
-        importlib.metadata.version("lstchain")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not _lstchain(), reason="lstchain is not in this environment (run with the science environment)")
-def test_good_forests_have_facts(tmp_path: Path, configuration: InputFacts) -> None:
-    facts = verify(output(ArtifactKind.MODELS), trained(tmp_path / "m"), [configuration])
-    assert facts["features"]["cls_gh"] == ["a", "b"]
-    assert facts["trees"] == dict.fromkeys(STEMS, 3)
-    assert facts["scikit_learn_version"] == importlib.metadata.version("scikit-learn")
-
-
-@pytest.mark.parametrize(
-    ("forests", "reason"),
-    [
-        ({"columns": ("b", "a")}, r"reg_energy has the features \['b', 'a'\], the configuration says \['a', 'b'\]"),
-        ({"trees": 4}, "cls_gh has 4 trees, the configuration says 3"),
-        ({"classes": 1}, r"cls_gh knows 1 class\(es\), not 2"),
-    ],
-)
-def test_wrong_forests(tmp_path: Path, configuration: InputFacts, forests: dict[str, object], reason: str) -> None:
-    with pytest.raises(ProductInvalid, match=reason):
-        verify(output(ArtifactKind.MODELS), trained(tmp_path / "m", **forests), [configuration])  # type: ignore[arg-type]
-
-
-def test_forests_that_are_none(tmp_path: Path, configuration: InputFacts) -> None:
-    folder = trained(tmp_path / "m")
-    whole = (folder / "cls_gh.sav").read_bytes()
-    (folder / "cls_gh.sav").write_bytes(whole[: len(whole) // 2])
-    (folder / "reg_energy.sav").write_bytes(pickle.dumps({"not": "a forest"}))
-    with pytest.raises(ProductInvalid) as caught:
-        verify(output(ArtifactKind.MODELS), folder, [configuration])
-    assert "cls_gh.sav is no fitted forest" in caught.value.what
-    assert "reg_energy.sav is no fitted forest" in caught.value.what
-    with pytest.raises(ProductInvalid, match=r"no training_dirs\.ecsv"):
-        verify(output(ArtifactKind.MODELS, training_dirs=True), folder, [configuration])
 
 
 def test_configuration(tmp_path: Path) -> None:
