@@ -48,6 +48,12 @@ class TransportError(LstOpsError):
     exit_code = 75
 
 
+class BusyError(LstOpsError):
+    """Another process has what this one needs; the same call will work when it has ended."""
+
+    exit_code = 75
+
+
 class SubmitError(LstOpsError):
     """The scheduler refused a job; submitting the same again will not help."""
 

@@ -55,6 +55,7 @@ class Failure:
 
 # Errors that a step reports by itself (names of classes in lstops.errors) and what they mean for a retry.
 _REPORTED = {
+    "BusyError": Cause.INFRASTRUCTURE,
     "StorageError": Cause.INFRASTRUCTURE,
     "TransportError": Cause.INFRASTRUCTURE,
 }

@@ -28,7 +28,7 @@ from types import FrameType
 from typing import TextIO
 
 import lstops
-from lstops.errors import DataError, JobFailure, LstOpsError, ProductInvalid, StorageError
+from lstops.errors import BusyError, DataError, JobFailure, LstOpsError, ProductInvalid, StorageError
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.assess import changed_outputs
@@ -152,7 +152,7 @@ class _Attempt:
                 fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 stream.seek(0)
-                raise JobFailure(
+                raise BusyError(
                     f"{self.step.primary.path} is being made by another process ({stream.read().strip()}).",
                     "wait for it, or cancel one of the two jobs.",
                 ) from None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lstops.errors import ConfigError, DataError, JobFailure, ProductInvalid, StorageError
+from lstops.errors import BusyError, ConfigError, DataError, JobFailure, ProductInvalid, StorageError
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.assess import Standing, assess, pending
@@ -232,7 +232,7 @@ def test_two_processes_never_make_one_product(site: Site, put: Put, tmp_path: Pa
     process = start(plan, site)
     try:
         wait_for(flag, process)
-        with pytest.raises(JobFailure, match=r"is being made by another process \(host .*pid"):
+        with pytest.raises(BusyError, match=r"is being made by another process \(host .*pid"):
             run_step(plan, 0, site)
     finally:
         process.terminate()
