@@ -222,8 +222,10 @@ class _Attempt:
                 f"{self.step.label}: {command} was killed by {name}.",
                 "if it was SIGKILL, the memory limit is the usual cause: ask for more memory.",
             )
+        words = [line.strip() for line in self.log_tail().splitlines() if line.strip() and not line.startswith("+ ")]
+        last = f": {words[-1][-300:]}" if words else "."
         return JobFailure(
-            f"{self.step.label}: {command} ended with exit status {status}.", f"read the end of {self.log}."
+            f"{self.step.label}: {command} ended with exit status {status}{last}", f"read the end of {self.log}."
         )
 
     def _verify(self, staging: _Staging) -> list[ArtifactRecord]:
