@@ -90,7 +90,7 @@ def _from_secrets() -> str | None:
 
 @contextmanager
 def catalog_session(url: str | None = None) -> Iterator[Session]:
-    """One transaction: committed at the end, rolled back on any error.
+    """One transaction: committed at the end, rolled back on any error. Rows that were read can be used after it.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def catalog_session(url: str | None = None) -> Iterator[Session]:
     """
     engine = catalog_engine(url)
     try:
-        with Session(engine) as session, session.begin():
+        with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
     except OperationalError as error:
         where = engine.url.render_as_string(hide_password=True)

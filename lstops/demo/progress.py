@@ -68,10 +68,11 @@ def follow(
         tasks = client.task_instances(dag_id, run_id)
         counts = steps_done()
         for task in sorted(tasks, key=lambda t: (t.start is None, str(t.start))):
-            line = _line(task, counts.get(task.task_id), sum(t.state in FINISHED for t in tasks), len(tasks))
+            line = _line(task, counts.get(task.task_id))
             if task.state and shown.get(task.task_id) != line:
                 shown[task.task_id] = line
-                progress.say(f"{dag_id}: {line}")
+                done = sum(t.state in FINISHED for t in tasks)
+                progress.say(f"{dag_id}: {line} [dim]({done} of {len(tasks)} tasks)[/dim]")
             if task.end and task.start and task.state == "success":
                 progress.timings[f"{dag_id} {task.task_id}"] = (task.end - task.start).total_seconds()
         if run.finished:
@@ -83,13 +84,11 @@ def follow(
         raise JobFailure(f"{dag_id} failed.\n{_log_of_failure(client, tasks)}", "see the task's log in the web page.")
 
 
-def _line(task: TaskInstance, count: tuple[int, int] | None, done: int, total: int) -> str:
-    # Counts move within a task; without them each task is told twice, when it starts and when it ends.
+def _line(task: TaskInstance, count: tuple[int, int] | None) -> str:
     state = {"deferred": "waits for its job", "up_for_retry": "will be tried again"}.get(task.state or "", task.state)
     steps = f", {count[0]} of {count[1]} steps done" if count and count[1] else ""
     colour = "green" if task.state in FINISHED else "red" if task.state in BAD else "cyan"
-    ended = f" [dim]({done} of {total} tasks)[/dim]" if task.state in FINISHED | BAD else ""
-    return f"{task.task_id:<10} [{colour}]{state}[/{colour}]{steps}{ended}"
+    return f"{task.task_id:<11} [{colour}]{state}[/{colour}]{steps}"
 
 
 def _log_of_failure(client: AirflowClient, tasks: list[TaskInstance]) -> str:

@@ -62,7 +62,6 @@ def make_report(site: Site, night: Night) -> NightReport:
     layout = layout_of(site)
     with catalog_session() as session:
         row = find_night(session, night)
-        session.expunge_all()
     reduction = load_plan(layout.plan_file(row.reduction_plan)) if row.reduction_plan else None
     collection = load_plan(layout.plan_file(row.collection_plan)) if row.collection_plan else None
     profile = load_profile(reduction.context["profile"] if reduction else site.nightly.profile)
@@ -71,7 +70,6 @@ def make_report(site: Site, night: Night) -> NightReport:
         judged = verdicts(session, night, profile.name)
         blocked = quarantine_of(session, night)
         productions = {p.name: p for p in current_productions(session)}
-        session.expunge_all()
     bundles = _bundles(site, night, reduction, collection)
     published = {run for bundle in bundles for run in bundle.runs}
     return NightReport(
