@@ -9,6 +9,7 @@ from airflow.sdk import Param, dag, task
 
 from lstops.airflow.context import night_of, site_of_environment
 from lstops.airflow.operator import PlanStageOperator
+from lstops.airflow.policy import stage_retry_policy
 
 DOC = """
 ### Monte Carlo whose night-sky background is that of the data
@@ -27,7 +28,7 @@ is missing.
     schedule=None,
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30), "retry_policy": stage_retry_policy()},
     params={
         "night": Param(
             None,

@@ -9,6 +9,7 @@ from airflow.sdk import Param, dag, task
 
 from lstops.airflow.context import night_of, site_of_environment
 from lstops.airflow.operator import PlanStageOperator
+from lstops.airflow.policy import stage_retry_policy
 
 DOC = """
 ### One night from DL1 to published DL3
@@ -33,7 +34,7 @@ Started again, it computes only what is not up to date.
     start_date=datetime(2024, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     max_active_runs=2,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30), "retry_policy": stage_retry_policy()},
     params={
         "night": Param(
             None,
