@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -10,6 +11,10 @@ from airflow.sdk import Param, dag, task
 from lstops.airflow.context import night_of, site_of_environment
 from lstops.airflow.operator import PlanStageOperator
 from lstops.airflow.policy import stage_retry_policy
+
+#: After the end of the longest astronomical night on La Palma (about 07:00 UTC) and the telescope's shutdown. A site may
+#: choose another cron expression; empty, as in the demo: only by hand.
+SCHEDULE = os.environ.get("LSTOPS_NIGHTLY_SCHEDULE", "30 9 * * *")
 
 DOC = """
 ### One night from DL1 to published DL3
@@ -29,8 +34,7 @@ Started again, it computes only what is not up to date.
 
 @dag(
     dag_id="nightly",
-    # after the end of the longest astronomical night on La Palma (about 07:00 UTC), and after the telescope's shutdown
-    schedule="30 9 * * *",
+    schedule=SCHEDULE or None,
     start_date=datetime(2024, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     max_active_runs=2,

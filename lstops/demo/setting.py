@@ -48,6 +48,8 @@ class Setting:
             "LSTOPS_HOME": str(self.home),
             "LSTOPS_SITE": str(self.site_file),
             "LSTOPS_VENV_SCIENCE": str(self.science_python.parents[1]),
+            # the demo's night is long past: nothing happens by the clock
+            "LSTOPS_NIGHTLY_SCHEDULE": "",
         }
 
 

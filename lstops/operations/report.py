@@ -146,7 +146,7 @@ def _wobble(row: RunRow) -> str:
     if row.source_ra_deg is None or row.source_dec_deg is None or q["mean_ra_deg"] is None or q["mean_dec_deg"] is None:
         return ""
     offset, angle = wobble((q["mean_ra_deg"], q["mean_dec_deg"]), (row.source_ra_deg, row.source_dec_deg))
-    return f"{offset:.2f} deg at {angle:.0f} deg"
+    return f"{offset:.2f} deg at {round(angle) % 360} deg"
 
 
 def _product_states(site: Site, layout: Layout, reduction: Plan | None) -> dict[int, tuple[ProductState, ProductState]]:

@@ -196,6 +196,10 @@ def night_table(report: NightReport) -> Table:
     )
     for action in todo:
         caption.append(f"\n{action.subject}: {action.cause}\n  → {action.remedy}", style="not bold yellow")
+    for production in report.productions:
+        level = "" if production.nsb_level_ghz is None else f" (NSB {production.nsb_level_ghz:.2f} GHz)"
+        runs = ", ".join(map(str, production.runs))
+        caption.append(f"\nModels of {production.name}{level}: runs {runs}", style="not bold")
     for check in report.checks:
         ratio = f", flux {_ratio(check)}" if check.ratio else ""
         caption.append(f"\n{check.source_name}: {check.significance:.1f} σ{ratio}", style="not bold cyan")
@@ -211,11 +215,12 @@ def night_table(report: NightReport) -> Table:
             name,
             justify="right" if name in ("Zenith", "NSB", "dR/dI") else "left",
             overflow="fold",
-            no_wrap=name in ("Run", "Start", "Verdict"),
+            no_wrap=name not in ("Source", "Why"),
         )
     for run in sorted(report.runs, key=lambda r: r.run_id):
         row = _row(run)
-        why = row.why + (f"\n→ {row.remedy}" if row.remedy else "")
+        # causes and remedies of quarantined runs follow below the table, where there is room
+        why = f"blocked at {run.quarantine.stage}, see below" if run.quarantine else row.why
         states = ["–" if s == "none" else s for s in (row.dl2, row.dl3)]
         # Text, not markup: a source called "[red]" is only a name
         cells = (str(row.run_id), row.source, row.start, row.zenith, row.nsb, row.r422)
