@@ -12,8 +12,8 @@ from lstops.airflow.context import night_of, site_of_environment
 from lstops.airflow.operator import PlanStageOperator
 from lstops.airflow.policy import stage_retry_policy
 
-#: After the end of the longest astronomical night on La Palma (about 07:00 UTC) and the telescope's shutdown. A site may
-#: choose another cron expression; empty, as in the demo: only by hand.
+#: After the end of the longest astronomical night on La Palma (about 07:00 UTC) and the telescope's shutdown. A site
+#: may choose another cron expression; empty, as in the demo: only by hand.
 SCHEDULE = os.environ.get("LSTOPS_NIGHTLY_SCHEDULE", "30 9 * * *")
 
 DOC = """
