@@ -191,6 +191,23 @@ class Site(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _within_partitions(self) -> Site:
+        # A job that asks for more than its partition allows would wait for ever.
+        for kind, wanted in self.resources.items():
+            name = wanted.partition or self.cluster.default_partition
+            limits = self.cluster.partitions.get(name) if name else None
+            if limits is None:
+                continue
+            for what, asked, allowed in (
+                ("time_min", wanted.time_min, limits.max_time_min),
+                ("mem_mb", wanted.mem_mb, limits.max_mem_mb),
+                ("cpus", wanted.cpus, limits.max_cpus),
+            ):
+                if asked > allowed:
+                    raise ValueError(f"resources.{kind}.{what} is {asked}, partition {name!r} allows {allowed}")
+        return self
+
     def environment(self, lstchain_version: str) -> ScienceEnvironment:
         """The science environment of a version of lstchain.
 
