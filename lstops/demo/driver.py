@@ -21,7 +21,7 @@ from lstops.night import Night
 from lstops.site.layout import Layout
 from lstops.site.model import load_site
 from lstops.step.assess import Standing, assess
-from lstops.step.plans import load_plan, site_of_plan
+from lstops.step.plans import load_plan
 
 
 def run(setting: Setting, seed: int = 1, size: str = "demo") -> None:
@@ -152,7 +152,7 @@ def stage_counts(setting: Setting) -> dict[str, tuple[int, int]]:
     plans = sorted((setting.base / "lstops" / "plans").glob("*/plan.json"), key=lambda p: p.stat().st_mtime)
     if not plans:
         return {}
-    plan, site = load_plan(plans[-1]), site_of_plan(plans[-1])
+    plan, site = load_plan(plans[-1]), load_site(setting.site_file)
     found = assess(plan, Layout(site.base, site.work), site)
     return {
         stage.name: (sum(found[i].state is Standing.DONE for i in plan.indices(stage.name)), len(stage.steps))
