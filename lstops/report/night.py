@@ -187,11 +187,18 @@ def night_report(report: NightReport) -> str:
 
 def night_table(report: NightReport) -> Table:
     """The runs as a table for the terminal, with the headline as title and what needs a person as caption."""
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     todo = actions(report)
-    caption = Text(
+    rows = [_row(run) for run in sorted(report.runs, key=lambda run: run.run_id)]
+    # reasons, causes and remedies stand below the table, which then fits 80 columns
+    caption = Text()
+    for row in rows:
+        if row.why and row.verdict != "quarantine":
+            caption.append(f"{row.run_id} {row.verdict}: {row.why}\n", style="not bold")
+    caption.append(
         "Nothing needs a person." if not todo else "Needs a person:", style="bold green" if not todo else "bold"
     )
     for action in todo:
@@ -209,22 +216,19 @@ def night_table(report: NightReport) -> Table:
         title_style="bold",
         caption_justify="left",
         title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
-    for name in ("Run", "Source", "Start", "Zenith", "NSB", "dR/dI", "Verdict", "Why", "DL2", "DL3"):
+    for name in ("Run", "Source", "Start", "Zenith", "NSB", "dR/dI", "Verdict", "DL2", "DL3"):
         table.add_column(
             name,
             justify="right" if name in ("Zenith", "NSB", "dR/dI") else "left",
             overflow="fold",
-            no_wrap=name not in ("Source", "Why"),
+            no_wrap=name != "Source",
         )
-    for run in sorted(report.runs, key=lambda r: r.run_id):
-        row = _row(run)
-        # causes and remedies of quarantined runs follow below the table, where there is room
-        why = f"blocked at {run.quarantine.stage}, see below" if run.quarantine else row.why
+    for row in rows:
         states = ["–" if s == "none" else s for s in (row.dl2, row.dl3)]
         # Text, not markup: a source called "[red]" is only a name
         cells = (str(row.run_id), row.source, row.start, row.zenith, row.nsb, row.r422)
-        table.add_row(
-            *map(Text, cells), Text(row.verdict, style=_VERDICT_STYLE[row.verdict]), Text(why), *map(Text, states)
-        )
+        table.add_row(*map(Text, cells), Text(row.verdict, style=_VERDICT_STYLE[row.verdict]), *map(Text, states))
     return table
