@@ -84,7 +84,7 @@ def why(run: Annotated[int, typer.Argument(min=1, help="Run number.")], profile:
             console.print(f"{product.kind:<10} {product.status:<10} {product.path}")
 
 
-@products_app.command("list")
+@products_app.command()
 def products_list(
     kind: Annotated[str | None, typer.Option(help="dl2, dl3, models, irf, ...")] = None,
     run: Annotated[int | None, typer.Option(help="Run number.")] = None,
