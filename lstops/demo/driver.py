@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import threading
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from lstops.night import Night
 from lstops.site.layout import Layout
 from lstops.site.model import load_site
 from lstops.step.assess import Standing, assess
+from lstops.step.manifest import write_atomically
 from lstops.step.plans import load_plan
 
 
@@ -38,6 +40,7 @@ def run(setting: Setting, seed: int = 1, size: str = "demo") -> None:
     if setting.cluster == "slurm":
         progress.say("starting SLURM and sshd on the loopback")
         progress.timed("SLURM lab", lambda: _start_lab(setting))
+    write_environment(setting)
     services = Services(setting.home)
     started = _in_background(lambda: _start_services(services, progress))
     progress.timed("synthetic site", lambda: make_site(setting, seed, progress, size))
@@ -70,6 +73,15 @@ def _start_lab(setting: Setting) -> None:
         LSTOPS_SSH_KEY_FILE=str(access.key),
         LSTOPS_SSH_KNOWN_HOSTS=str(access.known_hosts),
     )
+
+
+def write_environment(setting: Setting) -> Path:
+    """Write what the command line needs to work with this demo (no secrets), to be sourced by a shell."""
+    names = [*setting.environ(), *(name for name in os.environ if name.startswith("LSTOPS_SSH_"))]
+    path = setting.home / "demo.env"
+    lines = (f"export {name}={shlex.quote(os.environ[name])}\n" for name in names)
+    write_atomically(path, "".join(lines))
+    return path
 
 
 def _start_services(services: Services, progress: Progress) -> None:

@@ -223,7 +223,7 @@ class _Attempt:
                 "if it was SIGKILL, the memory limit is the usual cause: ask for more memory.",
             )
         words = [line.strip() for line in self.log_tail().splitlines() if line.strip() and not line.startswith("+ ")]
-        last = f": {words[-1][-300:]}" if words else "."
+        last = f": {words[-1][-300:].rstrip('.')}." if words else "."
         return JobFailure(
             f"{self.step.label}: {command} ended with exit status {status}{last}", f"read the end of {self.log}."
         )

@@ -109,7 +109,7 @@ def test_a_permanent_failure_says_what_to_do(site_file: Path, tmp_path: Path) ->
     status, said = one.go()
     assert status == 1
     assert "AirflowFailException" in said
-    assert "copy 201 (run 201): /bin/sh ended with exit status 3. Remedy: read the end of" in said
+    assert "copy 201 (run 201): /bin/sh ended with exit status 3: the reason is here. Remedy: read the end of" in said
     assert "the reason is here" in said
     assert not one.product.exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -35,15 +36,10 @@ class Demo:
 
     def lstops(self, *words: str) -> str:
         """Run the command line against this demo."""
-        site = REPOSITORY / "config" / "sites" / ("local.yaml" if self.cluster == "local" else "slurm-lab.yaml")
-        environ = {**_environ(self.home), "LSTOPS_SITE": str(site), "COLUMNS": "200"}
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("lstops")), *words],
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        words_quoted = " ".join(map(shlex.quote, (str(Path(sys.executable).with_name("lstops")), *words)))
+        script = f". {shlex.quote(str(self.home / 'demo.env'))}; {words_quoted}"
+        environ = {**_environ(self.home), "COLUMNS": "200"}
+        done = subprocess.run(["bash", "-c", script], env=environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
