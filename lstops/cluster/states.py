@@ -82,7 +82,7 @@ def cancelled_by(text: str) -> int | None:
 
 # Reasons for which a pending job never starts by itself (slurm/slurm.h, enum job_state_reason), and what helps.
 _HOPELESS: dict[str, str] = {
-    "PartitionConfig": "it asks for more than the partition or its nodes allow; lower cpus, mem_mb or time_min in the site",
+    "PartitionConfig": "it asks for more than the partition or its nodes allow; lower cpus, mem_mb or time_min",
     "PartitionNodeLimit": "it asks for more nodes than the partition allows; change the partition in the site file",
     "PartitionTimeLimit": "it asks for more time than the partition allows; lower time_min or change the partition",
     "BadConstraints": "no node can satisfy its constraints; lower cpus or mem_mb or change the partition",

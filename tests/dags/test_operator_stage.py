@@ -66,7 +66,7 @@ def test_a_night_goes_on_without_its_broken_run(toy: Toy) -> None:
     assert (found["done"], found["computed"], len(found["jobs"])) == ([0], 1, 1)
     broken, blocked = found["quarantined"]
     assert (broken["index"], broken["subject"], broken["cause"]) == (1, "run 2", "permanent")
-    assert broken["what"] == "/bin/sh ended with exit status 4."
+    assert broken["what"] == "/bin/sh ended with exit status 4: why it broke."
     assert Path(broken["log"]).read_text()
     assert (blocked["subject"], blocked["cause"]) == ("run 3", "blocked")
     assert "missing.txt does not exist" in blocked["what"]
