@@ -69,7 +69,6 @@ def compute(site: Site, plan: Plan, name: str) -> tuple[set[str], dict[str, str]
 def test_files_that_work_and_files_that_cannot(site: Site) -> None:
     """One array: the good ones are done, each of the others ends with its cause and leaves nothing."""
     causes = {
-        "test_lasercal_v3.simtel.gz": "Might be truncated",
         "aux_traces_2030.simtel.zst": "No object named",
         "camsettings_v6.simtel.zst": "No object named",
         "gamma_prod6_tel_event_header_v4.simtel.zst": "No object named",
@@ -84,6 +83,15 @@ def test_files_that_work_and_files_that_cannot(site: Site) -> None:
     for name, cause in causes.items():
         assert cause in wrong[name]
     assert list((site.base / "lstops/staging").glob("*")) == []
+
+
+def test_a_file_that_ends_too_early(site: Site) -> None:
+    """Its end is reached only without a limit of events."""
+    name = "test_lasercal_v3.simtel.gz"
+    request = SimtelRequest("cut", "0.12.3", (f"simtel/{name}",), "mc/DL1/cut", update=event_source(None))
+    done, wrong = compute(site, plan_r0_to_dl1(request, site), "cut")
+    assert name not in done
+    assert "Might be truncated" in wrong[name]
 
 
 @pytest.mark.parametrize("level", ["waveform", "image"])
