@@ -18,7 +18,6 @@ _RUN_FILE = re.compile(
     r"^(?P<kind>dl1|dl2|dl3|datacheck_dl1|muons)_LST-1(?:\.\d)?\.Run(?P<run>\d{5})(?:\.(?P<subrun>\d{4}))?"
     r"\.(?P<extension>h5|fits|fits\.gz)$"
 )
-_NODE = re.compile(r"^node_(?:corsika_)?theta_(?P<zd>\d+(?:\.\d+)?)_az_(?P<az>\d+(?:\.\d+)?)_?$")
 _NSB_DIR = re.compile(r"^nsb_tuning_(?P<ghz>\d+\.\d\d)$")
 
 
@@ -29,14 +28,6 @@ class RunFile:
     kind: str
     run: int
     subrun: int | None
-
-
-@dataclass(frozen=True)
-class NodeName:
-    """Pointing of a Monte Carlo node (degrees)."""
-
-    zd_deg: float
-    az_deg: float
 
 
 def parse_run_file(name: str) -> RunFile:
@@ -52,25 +43,6 @@ def parse_run_file(name: str) -> RunFile:
         raise DataError(f"{name!r} is not the name of a run's file.", "expected KIND_LST-1.RunNNNNN[.SSSS].h5.")
     subrun = match.group("subrun")
     return RunFile(match.group("kind"), int(match.group("run")), None if subrun is None else int(subrun))
-
-
-def parse_node(name: str) -> NodeName:
-    """Read a node directory's name, training or test.
-
-    Raises
-    ------
-    DataError
-        If it is not such a name.
-    """
-    match = _NODE.match(name)
-    if not match:
-        raise DataError(f"{name!r} is not a node directory.", "expected node_[corsika_]theta_ZD_az_AZ_.")
-    return NodeName(float(match.group("zd")), float(match.group("az")))
-
-
-def tailcut_dir(picture_pe: int, boundary_pe: int) -> str:
-    """Name of the tailcut directory; the boundary has two digits when it is not 4 (lstosa osa/paths.py)."""
-    return f"tailcut{picture_pe}{boundary_pe}" if boundary_pe == 4 else f"tailcut{picture_pe}{boundary_pe:02d}"
 
 
 def nsb_dir(level_ghz: float) -> str:

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from lstops.errors import ConfigError
-from lstops.site.layout import Layout, nsb_dir, parse_node, parse_nsb_dir, parse_run_file, slug, tailcut_dir
+from lstops.nsb.tailcuts import Tailcut
+from lstops.production.grid import parse_node
+from lstops.site.layout import Layout, nsb_dir, parse_nsb_dir, parse_run_file, slug
 from lstops.site.model import Site, load_site
 
 from .conftest import make_site
@@ -85,13 +87,11 @@ def test_no_site_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_both_ways() -> None:
-    assert tailcut_dir(8, 4) == "tailcut84"
-    assert tailcut_dir(10, 5) == "tailcut1005"
+    assert Tailcut(8, 4).directory == "tailcut84"
+    assert Tailcut(10, 5).directory == "tailcut1005"
     assert parse_nsb_dir(nsb_dir(0.14)) == 0.14
-    assert (parse_node("node_corsika_theta_10.000_az_100.5_").az_deg, parse_node("node_theta_6_az_180_").zd_deg) == (
-        100.5,
-        6,
-    )
+    assert parse_node("node_corsika_theta_10.000_az_100.5_")[1].az_deg == 100.5
+    assert parse_node("node_theta_6_az_180_")[1].zd_deg == 6
     found = parse_run_file("dl1_LST-1.Run02001.0003.h5")
     assert (found.kind, found.run, found.subrun) == ("dl1", 2001, 3)
     assert parse_run_file("dl3_LST-1.Run02001.fits").subrun is None
