@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lstops.errors import ConfigError
+from lstops.production.grid import parse_node
 from lstops.simulate.physics import (
     COSMIC_RAYS,
     CRAB_GAMMAS,
@@ -20,7 +21,6 @@ from lstops.simulate.physics import (
     throw_power_law,
 )
 from lstops.simulate.plan import make_plan, tailcut_of
-from lstops.site.layout import parse_node
 
 
 def test_demo_has_good_wobble_pairs_and_one_run_of_each_fault() -> None:
