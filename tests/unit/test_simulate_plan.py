@@ -33,11 +33,11 @@ def test_demo_has_good_wobble_pairs_and_one_run_of_each_fault() -> None:
     assert [run.run_type for run in plan.runs].count("PEDCALIB") == 1
 
 
-def test_node_names_are_those_of_the_site_layout() -> None:
+def test_node_names_are_those_of_the_productions() -> None:
     plan = make_plan(1, "demo", "0.12.3")
     for node in plan.nodes:
-        name = parse_node(node.name)
-        assert (name.zd_deg, name.az_deg) == (node.zenith_deg, node.azimuth_deg)
+        _, parsed = parse_node(node.name)
+        assert (parsed.zd_deg, parsed.az_deg) == (node.zenith_deg, node.azimuth_deg)
         assert node.name.endswith("_")
         assert ("corsika" in node.name) == (node.particle == "GammaDiffuse")
     assert len({node.run_id for node in plan.nodes}) == len(plan.nodes)
