@@ -150,13 +150,23 @@ def _offline(setting: Setting) -> dict[str, str]:
 
 
 def _run_dag(client: AirflowClient, dag_id: str, night: Night, setting: Setting, progress: Progress) -> None:
+    """Run a DAG for the night; one that an interrupted demo left under way is taken up first."""
     client.wait_for_dag(dag_id)
     client.unpause(dag_id)
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
-    run_id = f"demo__{night}__{stamp}"
+    prefix = f"demo__{night}__"
+    under_way = [run for run in client.runs(dag_id) if run.run_id.startswith(prefix) and not run.finished]
+    counts = partial(stage_counts, setting)
+    for run in under_way:
+        progress.say(f"{dag_id}: goes on with {run.run_id}, which was interrupted")
+        try:
+            follow(client, dag_id, run.run_id, progress, counts)
+        except JobFailure as failure:
+            # what was killed may have used up its retries; the new run below makes only what is missing
+            progress.say(f"{dag_id}: {run.run_id} did not survive: {failure.what.splitlines()[0]}")
+    run_id = f"{prefix}{datetime.now(timezone.utc):%Y%m%dT%H%M%S}"
     client.trigger(dag_id, run_id, conf={"night": str(night)})
     progress.say(f"{dag_id}: triggered for the night {night.iso}")
-    follow(client, dag_id, run_id, progress, lambda: stage_counts(setting))
+    follow(client, dag_id, run_id, progress, counts)
 
 
 def stage_counts(setting: Setting) -> dict[str, tuple[int, int]]:

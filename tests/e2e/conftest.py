@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -49,11 +53,14 @@ def _environ(home: Path) -> dict[str, str]:
     return {**os.environ, "LSTOPS_HOME": str(home), "LSTOPS_VENV_SCIENCE": str(science)}
 
 
+def _command(cluster: str) -> list[str]:
+    return [sys.executable, "-m", "lstops.demo", "run", "--cluster", cluster]
+
+
 def run_demo(home: Path, cluster: str) -> str:
     """What `make demo` runs after the environments are there."""
-    command = [sys.executable, "-m", "lstops.demo", "run", "--cluster", cluster]
     done = subprocess.run(
-        command,
+        _command(cluster),
         env=_environ(home),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -64,6 +71,61 @@ def run_demo(home: Path, cluster: str) -> str:
     sys.stdout.write(done.stdout)
     assert done.returncode == 0, done.stdout[-6000:]
     return done.stdout
+
+
+def kill_demo_at(home: Path, cluster: str, words: str) -> str:
+    """Start a demo, and when jobs of the task named run, kill -9 all of it: services, tasks, jobs, the demo itself."""
+    process = subprocess.Popen(
+        _command(cluster), env=_environ(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        sys.stdout.write(line)
+        if words in line and "waits for its job" in line and _steps_of(home):
+            break
+    victims = _all_of(home)
+    for victim in victims:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            victim.kill()
+    psutil.wait_procs(victims, timeout=30)
+    process.wait(timeout=30)
+    assert process.returncode == -signal.SIGKILL, "".join(lines)[-6000:]
+    assert _all_of(home) == []
+    return "".join(lines)
+
+
+def _all_of(home: Path) -> list[psutil.Process]:
+    """Every process that belongs to a demo, by its environment or its command; not the tests."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            ours = process.environ().get("LSTOPS_HOME") == str(home) or any(str(home) in w for w in process.cmdline())
+            if ours and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def _steps_of(home: Path) -> list[psutil.Process]:
+    """The steps that run now."""
+
+    def wait() -> list[psutil.Process]:
+        return [p for p in _all_of(home) if {"step", "run"} <= set(_words(p))]
+
+    deadline = time.monotonic() + 60
+    while not (found := wait()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def stop_demo(home: Path) -> None:
@@ -86,7 +148,10 @@ def demo_in() -> Iterator[Callable[[Path, str], Demo]]:
 
 @pytest.fixture(scope="session")
 def local_demo(tmp_path_factory: pytest.TempPathFactory, demo_in: Callable[[Path, str], Demo]) -> Demo:
-    return demo_in(tmp_path_factory.mktemp("demo") / "home with blanks", "local")
+    """A demo that lost its power in the middle, and was started again."""
+    home = tmp_path_factory.mktemp("demo") / "home with blanks"
+    kill_demo_at(home, "local", "nightly: dl2")
+    return demo_in(home, "local")
 
 
 def copy_inputs(source: Path, target: Path) -> None:
