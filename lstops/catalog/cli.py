@@ -33,7 +33,8 @@ def runs(
     night: Annotated[str, typer.Argument(help="YYYYMMDD, the date before midnight.")], profile: ProfileOption = None
 ) -> None:
     """Runs of a night with their verdicts."""
-    from lstops.catalog.nights import find_night, night_runs, run_table, verdicts
+    from lstops.catalog.nights import find_night, night_runs, run_table
+    from lstops.catalog.verdicts import verdicts
 
     chosen, which = Night.parse(night), _profile(profile)
     table = Table("run", "source", "zenith (deg)", "NSB std (p.e.)", "dR/dI 422 p.e.", "verdict", "why")
@@ -55,8 +56,9 @@ def runs(
 @why_app.command()
 def why(run: Annotated[int, typer.Argument(min=1, help="Run number.")], profile: ProfileOption = None) -> None:
     """Each cut with value, limit and margin; what blocked the run; what was made of it."""
-    from lstops.catalog.nights import find_run, quarantine_of, verdicts
+    from lstops.catalog.nights import find_run, quarantine_of
     from lstops.catalog.products import products
+    from lstops.catalog.verdicts import verdicts
 
     which, console = _profile(profile), Console()
     with catalog_session() as session:

@@ -8,18 +8,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session
 
 from lstops.errors import ConfigError, TransportError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 URL_VARIABLE = "LSTOPS_DATABASE_URL"
 HOME_VARIABLE = "LSTOPS_HOME"
@@ -111,6 +110,8 @@ def catalog_session(url: str | None = None) -> Iterator[Session]:
 
 
 def _alembic() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     return config
@@ -124,6 +125,11 @@ def upgrade(url: str | None = None) -> tuple[str | None, str]:
     tuple
         Revision before and after.
     """
+    # Alembic takes a quarter of a second to import, which questions to the catalogue do not wait for.
+    from alembic import command
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     with catalog_session(url) as session:
         connection = session.connection()
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})

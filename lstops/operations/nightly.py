@@ -10,8 +10,9 @@ from enum import Enum
 from pathlib import Path
 
 from lstops.catalog.database import catalog_session
-from lstops.catalog.nights import Ingested, ingest_night, night_runs, record_problem, run_table, save_verdicts
+from lstops.catalog.nights import Ingested, ingest_night, night_runs, record_problem, run_table
 from lstops.catalog.tables import RunRow
+from lstops.catalog.verdicts import save_verdicts
 from lstops.errors import DataError
 from lstops.night import Night, Run, is_night_closed, read_runs
 from lstops.nsb.finder import RunNsb, read_tailcut_finder

@@ -9,9 +9,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from lstops.catalog.database import catalog_session
-from lstops.catalog.nights import find_night, night_runs, quarantine_of, run_table, save_quarantine, verdicts
+from lstops.catalog.nights import find_night, night_runs, quarantine_of, run_table, save_quarantine
 from lstops.catalog.products import current_productions, mark_published, record_manifests
 from lstops.catalog.tables import ProductionRow, RunRow
+from lstops.catalog.verdicts import verdicts
 from lstops.errors import DataError, LstOpsError
 from lstops.night import Night, Run
 from lstops.nsb.finder import RunNsb

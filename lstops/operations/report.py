@@ -8,9 +8,10 @@ from pathlib import Path
 
 import lstops
 from lstops.catalog.database import catalog_session
-from lstops.catalog.nights import find_night, night_runs, quarantine_of, run_table, verdicts
+from lstops.catalog.nights import find_night, night_runs, quarantine_of, run_table
 from lstops.catalog.products import current_productions
 from lstops.catalog.tables import NightRow, ProductionRow, QuarantineRow, RunRow, VerdictRow
+from lstops.catalog.verdicts import verdicts
 from lstops.night import Night, Run
 from lstops.operations.nightly import layout_of, runs_of
 from lstops.operations.reduction import bundle_folder

@@ -24,8 +24,6 @@ from lstops.catalog.nights import (
     record_problem,
     run_table,
     save_quarantine,
-    save_verdicts,
-    verdicts,
 )
 from lstops.catalog.products import (
     RegisteredProduction,
@@ -36,6 +34,7 @@ from lstops.catalog.products import (
     register_production,
 )
 from lstops.catalog.tables import Base, NightRow
+from lstops.catalog.verdicts import save_verdicts, verdicts
 from lstops.embedded.postgres import EmbeddedPostgres
 from lstops.errors import ConfigError, DataError, TransportError
 from lstops.night import Night, Run, RunSource, RunType
