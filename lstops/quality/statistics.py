@@ -159,6 +159,25 @@ def fraction_in_window(values: FloatArray, width: float = MODE_WINDOW) -> float:
     return float(inside.max() / len(ordered))
 
 
+def periodogram(time_s: FloatArray, values: FloatArray) -> FloatArray:
+    """Return the Lomb-Scargle periodogram (floating mean, not normalised) at `PERIODOGRAM_ANGULAR_FREQUENCIES`.
+
+    Parameters
+    ----------
+    time_s : array of float, shape (n,)
+        Seconds since the start of the run.
+    values : array of float, shape (n,)
+        Values without NaN; at least one.
+    """
+    from scipy.signal import lombscargle
+
+    with np.errstate(all="ignore"):
+        power: FloatArray = lombscargle(
+            time_s, values, PERIODOGRAM_ANGULAR_FREQUENCIES, normalize="power", floating_mean=True
+        )
+    return power
+
+
 def periodogram_maximum(time_s: FloatArray, values: FloatArray) -> tuple[float, float]:
     """Return the maximum of the Lomb-Scargle periodogram (floating mean) and its period.
 
@@ -179,12 +198,9 @@ def periodogram_maximum(time_s: FloatArray, values: FloatArray) -> tuple[float, 
     period_s : float
         The period that belongs to it, 2 pi divided by the angular frequency (the notebook prints 1 divided by it).
     """
-    from scipy.signal import lombscargle
-
     if not len(values):
         return np.nan, np.nan
-    with np.errstate(all="ignore"):
-        power = lombscargle(time_s, values, PERIODOGRAM_ANGULAR_FREQUENCIES, normalize="power", floating_mean=True)
+    power = periodogram(time_s, values)
     if np.all(np.isnan(power)):
         return np.nan, np.nan
     highest = int(np.nanargmax(power))
