@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstops.errors import ConfigError
-from lstops.quality.judge import Judgement, judge
+from lstops.quality.judge import Judgement, Sources, judge
 from lstops.quality.profiles import Profile, SubrunRules
 from lstops.quality.quantities import RunTable, believable_r422, run_table
 from lstops.quality.request import SelectionRequest
@@ -170,7 +170,13 @@ def good_time(subruns: SubrunTable, good: BoolArray) -> tuple[GoodTime, ...]:
 
 
 def cut_runs(
-    table: RunTable, subruns: SubrunTable, profile: Profile, request: SelectionRequest | None = None
+    table: RunTable,
+    subruns: SubrunTable,
+    profile: Profile,
+    request: SelectionRequest | None = None,
+    *,
+    own_sources: Sources | None = None,
+    dropped: BoolArray | None = None,
 ) -> CutRuns:
     """Judge runs after their bad subruns are cut away.
 
@@ -183,6 +189,10 @@ def cut_runs(
     profile : Profile
         With rules for subruns.
     request : SelectionRequest, optional
+    own_sources : Sources, optional
+        See `lstops.quality.judge.judge`.
+    dropped : array of bool, shape (n_subruns,), optional
+        Subruns that are cut away whatever their quality, because a person says so.
 
     Raises
     ------
@@ -190,6 +200,8 @@ def cut_runs(
         If the profile has no rules for subruns.
     """
     good = good_subruns(subruns, _rules(profile))
+    if dropped is not None:
+        good &= ~dropped
     times = good_time(subruns, good)
     # runs that lose nothing stay as they are; the others are computed anew, which is what costs
     touched = np.unique(subruns.run_number[~good])
@@ -207,7 +219,7 @@ def cut_runs(
     for name, values in remaining.arrays().items():
         columns[name][place] = values
     cut = RunTable(**columns)
-    return CutRuns(judge(table, profile, request), judge(cut, profile, request), times)
+    return CutRuns(judge(table, profile, request, own_sources), judge(cut, profile, request, own_sources), times)
 
 
 def _rules(profile: Profile) -> SubrunRules:

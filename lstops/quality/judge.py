@@ -15,6 +15,9 @@ from lstops.quality.request import NO_FIRST_DATE, NO_LAST_DATE, SelectionRequest
 from lstops.quality.sky import separation_deg
 from lstops.quality.tables import BoolArray, FloatArray
 
+#: right ascension and declination of the source of each run of a table, in degrees; NaN where unknown
+Sources = tuple[FloatArray, FloatArray]
+
 
 @dataclass(frozen=True)
 class CutResult:
@@ -178,7 +181,9 @@ class Judgement:
         return tuple(flow)
 
 
-def judge(table: RunTable, profile: Profile, request: SelectionRequest | None = None) -> Judgement:
+def judge(
+    table: RunTable, profile: Profile, request: SelectionRequest | None = None, own_sources: Sources | None = None
+) -> Judgement:
     """Judge all runs of a table at once.
 
     Parameters
@@ -187,6 +192,9 @@ def judge(table: RunTable, profile: Profile, request: SelectionRequest | None = 
     profile : Profile
     request : SelectionRequest, optional
         The whole sky, all dates and up to 75 deg of zenith distance if not given.
+    own_sources : Sources, optional
+        What each run observed, for a request without a source: each run is then held against its own source, as the
+        nightly chain does; where that is unknown, the cut on the region does not apply.
 
     Raises
     ------
@@ -199,7 +207,7 @@ def judge(table: RunTable, profile: Profile, request: SelectionRequest | None = 
     masks: dict[str, BoolArray] = {}
     for cut in profile.cuts:
         mask = np.ones(len(table), dtype=bool)
-        for check in _checks(cut, table, request):
+        for check in _checks(cut, table, request, own_sources):
             mask &= check.passed | ~check.applies
             checks.append(check)
         masks[cut.name] = mask
@@ -214,7 +222,7 @@ def judge_runs(
     return tuple(judgement.verdict(row) for row in (range(len(table)) if rows is None else rows))
 
 
-def _checks(cut: Cut, table: RunTable, request: SelectionRequest) -> list[Check]:
+def _checks(cut: Cut, table: RunTable, request: SelectionRequest, own_sources: Sources | None) -> list[Check]:
     everywhere = np.ones(len(table), dtype=bool)
     if cut.kind == "dates":
         night = table.night.astype(np.float64)
@@ -226,14 +234,16 @@ def _checks(cut: Cut, table: RunTable, request: SelectionRequest) -> list[Check]
             bounds.append(Check(cut.name, "night", night, Relation.UP_TO, last, "", words, night <= last, everywhere))
         return bounds
     if cut.kind == "sky_region":
-        if request.source_deg is None:
+        source = request.source_deg or own_sources
+        if source is None:
             return []
-        angle = separation_deg(table.mean_ra_deg, table.mean_dec_deg, request.source_deg)
+        known = everywhere & np.isfinite(source[0]) & np.isfinite(source[1])
+        angle = separation_deg(table.mean_ra_deg, table.mean_dec_deg, source)
         low, high = request.angle_to_source_deg
         words, name = "Not pointed at the source", "separation from the source"
         return [
-            Check(cut.name, name, angle, Relation.ABOVE, low, "deg", words, angle > low, everywhere),
-            Check(cut.name, name, angle, Relation.BELOW, high, "deg", words, angle < high, everywhere),
+            Check(cut.name, name, angle, Relation.ABOVE, low, "deg", words, angle > low, known),
+            Check(cut.name, name, angle, Relation.BELOW, high, "deg", words, angle < high, known),
         ]
     if cut.kind == "zenith":
         cosine: FloatArray = getattr(table, cut.quantity)

@@ -7,22 +7,24 @@ import numpy as np
 from lstops.quality.tables import FloatArray
 
 
-def separation_deg(ra_deg: FloatArray, dec_deg: FloatArray, source_deg: tuple[float, float]) -> FloatArray:
+def separation_deg(
+    ra_deg: FloatArray, dec_deg: FloatArray, source_deg: tuple[float | FloatArray, float | FloatArray]
+) -> FloatArray:
     """Return the angle between directions and a source, in degrees.
 
     Parameters
     ----------
     ra_deg, dec_deg : array of float, shape (n,)
         Directions, in the frame of the source.
-    source_deg : tuple of float
-        Right ascension and declination of the source.
+    source_deg : tuple of float or array of float, shape (n,)
+        Right ascension and declination of the source, or of one source for each direction.
 
     Returns
     -------
     array of float, shape (n,)
         By Vincenty's formula, accurate at all angles (as astropy.coordinates.angular_separation).
     """
-    source_ra, source_dec = np.deg2rad(source_deg)
+    source_ra, source_dec = np.deg2rad(source_deg[0]), np.deg2rad(source_deg[1])
     with np.errstate(invalid="ignore"):
         difference, dec = np.deg2rad(ra_deg) - source_ra, np.deg2rad(dec_deg)
         sin_source, cos_source, sin_dec, cos_dec = np.sin(source_dec), np.cos(source_dec), np.sin(dec), np.cos(dec)
