@@ -51,6 +51,22 @@ def load(name: str) -> ModuleType:
 # -- compose -------------------------------------------------------------------------------------------------------
 
 
+def test_compose_itself_accepts_the_file(tmp_path: Path) -> None:
+    """With the settings that make-secrets writes; `config` needs no engine."""
+    program = shutil.which("docker-compose")
+    if program is None:
+        pytest.skip("no docker-compose (make test-system-deps)")
+    shutil.copytree(DOCKER, tmp_path / "docker", ignore=shutil.ignore_patterns("secrets", ".env"))
+    (tmp_path / "config").symlink_to(REPOSITORY / "config")
+    subprocess.run([tmp_path / "docker/make-secrets"], check=True, capture_output=True)
+    command = [program, "-f", str(tmp_path / "docker/compose.yaml"), "config"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    resolved = yaml.safe_load(done.stdout)
+    assert set(resolved["services"]) == {"postgres", "airflow-init", "slurm", *COMPONENTS}
+    assert resolved["services"]["postgres"]["user"] == f"{os.getuid()}:{os.getgid()}"
+
+
 def test_all_parts_are_there(compose: dict[str, Any]) -> None:
     assert set(compose["services"]) == {"postgres", "airflow-init", "slurm", *COMPONENTS}
     for name in COMPONENTS:
