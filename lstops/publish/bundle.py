@@ -7,7 +7,7 @@ import json
 from pathlib import Path, PurePosixPath
 
 from lstops.errors import ConfigError, DataError
-from lstops.publish import model, provenance, texts
+from lstops.publish import model, prov, provenance, texts
 from lstops.publish.index import check_index, portable_index, read_index
 from lstops.publish.model import Bundle, BundleRequest, CopiedFile
 from lstops.site.layout import Layout
@@ -21,11 +21,12 @@ _RESERVED = {
     model.DECISIONS,
     model.PROVENANCE,
     model.PROV,
+    model.OBSCORE,
     model.README,
     model.CITATION,
     model.BUNDLE,
     model.CHECKSUMS,
-    model.WITHDRAWN,
+    *model.NOTICES,
 }
 
 
@@ -62,7 +63,7 @@ def build_bundle(request: BundleRequest, layout: Layout) -> Bundle:
     written[model.DECISIONS] = texts.decisions(request).encode()
     tree = provenance.as_tree(manifests, request.products)
     written[model.PROVENANCE] = (json.dumps(tree, indent=1, sort_keys=True) + "\n").encode()
-    written[model.PROV] = (json.dumps(provenance.as_prov(manifests), sort_keys=True) + "\n").encode()
+    written[model.PROV] = (json.dumps(prov.as_prov(manifests), sort_keys=True) + "\n").encode()
 
     extras = [_extra(path, store, layout) for path in request.extras]
     copied += extras

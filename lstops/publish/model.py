@@ -15,12 +15,15 @@ CUTS = "cuts.json"
 DECISIONS = "decisions.json"
 PROVENANCE = "provenance.json"
 PROV = "provenance.prov.json"
+OBSCORE = "obscore.ecsv"
 README = "README.txt"
 CITATION = "CITATION.cff"
 BUNDLE = "bundle.json"
 CHECKSUMS = "SHA256SUMS"
-#: added to a version when it is withdrawn; the only file that may come later
+#: added to a version when it is withdrawn or replaced by another; the only files that may come later
 WITHDRAWN = "WITHDRAWN.txt"
+SUPERSEDED = "SUPERSEDED.txt"
+NOTICES = (WITHDRAWN, SUPERSEDED)
 
 HDU_INDEX = "hdu-index.fits.gz"
 OBS_INDEX = "obs-index.fits.gz"
@@ -90,6 +93,8 @@ class BundleRequest:
         Further files (source check, plots) that go along; with or without a manifest.
     authors : tuple of str
         For the citation.
+    published_by, reason : str
+        Who published it and why; no part of the content.
     """
 
     folder: str
@@ -107,6 +112,8 @@ class BundleRequest:
     authors: tuple[str, ...] = ("LST Collaboration",)
     site: str = ""
     synthetic: bool = False
+    published_by: str = "lstops"
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -191,9 +198,33 @@ class VersionState(str, Enum):
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """Why a version must not be used any more."""
+    """Why a version must not be used any more.
+
+    Attributes
+    ----------
+    current : str or None
+        The version of the same folder that readers get now.
+    """
 
     version: str
+    author: str
+    reason: str
+    at: str
+    current: str | None = None
+
+
+@dataclass(frozen=True)
+class Supersession:
+    """What a person replaced a version by.
+
+    Attributes
+    ----------
+    by : str
+        The version to use instead, relative to the site's base; it may lie in another folder.
+    """
+
+    version: str
+    by: str
     author: str
     reason: str
     at: str
@@ -210,3 +241,28 @@ class VersionInfo:
     digest: str
     published_at: str
     withdrawal: Withdrawal | None = None
+    supersession: Supersession | None = None
+
+
+@dataclass(frozen=True)
+class PublishedVersion:
+    """A version as the provenance tells of it.
+
+    Attributes
+    ----------
+    made_from : tuple
+        (path, sha256, kind) of the products that were published.
+    ended_at, ended_by, ended_reason : str
+        Of its withdrawal or supersession by a person; empty if there was none.
+    """
+
+    path: str
+    digest: str
+    state: str
+    published_at: str
+    author: str
+    reason: str
+    made_from: tuple[tuple[str, str, str], ...]
+    ended_at: str = ""
+    ended_by: str = ""
+    ended_reason: str = ""

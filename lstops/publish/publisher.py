@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +17,7 @@ from lstops.errors import DataError, ProductInvalid
 from lstops.publish import model, texts
 from lstops.publish.index import check_index, read_index
 from lstops.publish.model import Bundle, CopiedFile, Published, PublishedFile
+from lstops.publish.notices import supersession_of, withdrawal_of
 from lstops.publish.versions import (
     STAGE_PREFIX,
     bundle_of,
@@ -29,7 +31,6 @@ from lstops.publish.versions import (
     sync_folder,
     version_name,
     version_numbers,
-    withdrawal_of,
 )
 from lstops.site.layout import Layout
 
@@ -76,7 +77,9 @@ def publish(bundle: Bundle, layout: Layout, *, progress: Progress = _silent, wai
         note = ""
         # the newest one too: a publication may have died between its promotion and the move of `current`
         newest = version_name(numbers[-1]) if numbers else None
-        for same in dict.fromkeys([before, newest]):
+        # and what a person replaced: its content does not come back by publishing it again
+        replaced = [n for n in map(version_name, numbers) if supersession_of(folder / n, layout)]
+        for same in dict.fromkeys([before, newest, *replaced]):
             if same is None or bundle_of(folder / same).get("digest") != bundle.digest:
                 continue
             if not (damage := problems(folder / same)):
@@ -116,7 +119,9 @@ def _refuse_withdrawn(bundle: Bundle, folder: Path, numbers: list[int]) -> None:
 
 def _already(bundle: Bundle, found: Path, before: str | None, layout: Layout, progress: Progress) -> Published:
     note = f"{found.name} already has this content; nothing was written."
-    if before != found.name:
+    if notice := supersession_of(found, layout):
+        note += f" It stays superseded by {notice.by} ({notice.author}: {notice.reason})."
+    elif before != found.name:
         point_current(found.parent, found.name)
         note = f"{found.name} had been promoted, but `current` did not point to it; now it does."
     progress(note)
@@ -138,7 +143,11 @@ def _stage(bundle: Bundle, stage: Path, version: str, progress: Progress) -> tup
     request = bundle.request
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     readme = texts.readme(request, version, now, files).encode()
-    citation = texts.citation(request, version, now, bundle.digest).encode()
+    software: dict[str, set[str]] = defaultdict(set)
+    for manifest in bundle.manifests:
+        for package, number in manifest.versions.items():
+            software[package].add(number)
+    citation = texts.citation(request, version, now, bundle.digest, software).encode()
     files += [_write(stage / model.README, readme), _write(stage / model.CITATION, citation)]
     files.sort(key=lambda f: f.name)
     document = texts.bundle_json(request, version, now, bundle.digest, files)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 
 import lstops
 from lstops.publish import model
 from lstops.publish.model import BundleRequest, PublishedFile
 from lstops.site.layout import parse_run_file
+
+#: packages that a citation names, with whom it names
+_SOFTWARE_AUTHORS = {"lstchain": "LST Collaboration", "lstops": "lstops developers"}
 
 
 def run_list(request: BundleRequest, published: Iterable[str]) -> str:
@@ -100,6 +103,8 @@ def readme(request: BundleRequest, version: str, published_at: str, files: Seque
         (model.CITATION, "how to cite"),
         (model.CHECKSUMS, f"check with: sha256sum -c {model.CHECKSUMS}"),
     ]
+    if model.OBSCORE in known:
+        described.insert(-3, (model.OBSCORE, "the observations as a Virtual Observatory lists them (ObsCore 1.1)"))
     for name in request.extras:
         base = name.rsplit("/", 1)[-1]
         if base in known:
@@ -124,7 +129,8 @@ def readme(request: BundleRequest, version: str, published_at: str, files: Seque
             f"Selection    profile {request.profile or '-'}",
             f"Production   {request.production}",
             f"Cuts         {request.cuts_name}",
-            f"Published    {published_at} by lstops {lstops.__version__}{where}",
+            f"Published    {published_at} by {_publisher(request)}{where}",
+            *([f"Because      {request.reason}"] if request.reason else []),
             "",
             "The format is GADF 0.3 (https://gamma-astro-data-formats.readthedocs.io). With gammapy:",
             "",
@@ -138,14 +144,28 @@ def readme(request: BundleRequest, version: str, published_at: str, files: Seque
             *[f"{name:<{width}}{what}" for name, what in described],
             "",
             "Before use, look whether a newer version lies beside this folder, and whether this one holds a file",
-            f"{model.WITHDRAWN}: then it must not be used. A version is never changed.",
+            f"{model.WITHDRAWN} (then it must not be used) or {model.SUPERSEDED} (it names what replaces this one).",
+            "A version is never changed.",
             "",
         ]
     )
 
 
-def citation(request: BundleRequest, version: str, published_at: str, digest: str) -> str:
-    """CITATION.cff 1.2.0 of the version."""
+def _publisher(request: BundleRequest) -> str:
+    software = f"lstops {lstops.__version__}"
+    return software if request.published_by == "lstops" else f"{request.published_by} with {software}"
+
+
+def citation(
+    request: BundleRequest, version: str, published_at: str, digest: str, software: Mapping[str, Iterable[str]]
+) -> str:
+    """CITATION.cff 1.2.0 of the version.
+
+    Parameters
+    ----------
+    software : mapping
+        Versions by package that took part in making the files.
+    """
     import yaml
 
     kind = "Synthetic LST-1 DL3 data" if request.synthetic else "LST-1 DL3 data"
@@ -162,6 +182,16 @@ def citation(request: BundleRequest, version: str, published_at: str, digest: st
         ],
         "keywords": ["gamma-ray astronomy", "LST-1", "DL3", request.source.name],
         "references": [
+            *(
+                {
+                    "type": "software",
+                    "title": package,
+                    "authors": [{"name": _SOFTWARE_AUTHORS[package]}],
+                    "version": ", ".join(sorted(software[package])),
+                }
+                for package in sorted(_SOFTWARE_AUTHORS)
+                if package in software
+            ),
             {
                 "type": "article",
                 "title": "Observations of the Crab Nebula and Pulsar with the Large-sized Telescope Prototype of the "
@@ -169,7 +199,7 @@ def citation(request: BundleRequest, version: str, published_at: str, digest: st
                 "authors": [{"name": "CTA-LST Project"}],
                 "year": 2023,
                 "doi": "10.3847/1538-4357/ace89d",
-            }
+            },
         ],
     }
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
@@ -203,6 +233,7 @@ def bundle_json(
                 "profile": request.profile,
                 "cuts": request.cuts_name,
                 "synthetic": request.synthetic,
+                "publication": {"by": request.published_by, "reason": request.reason},
                 "runs": sorted(run_of(f.name) for f in files if f.name.startswith("dl3_")),
                 "files": {f.name: {"sha256": f.sha256, "size": f.size} for f in files},
             },

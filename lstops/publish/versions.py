@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lstops.errors import ConfigError, JobFailure, StorageError
 from lstops.publish import model
-from lstops.publish.model import VersionInfo, VersionState, Withdrawal
+from lstops.publish.model import VersionInfo, VersionState
+from lstops.publish.notices import supersession_of, withdrawal_of
 from lstops.site.layout import Layout
 from lstops.step.manifest import sha256_file
 
@@ -42,6 +41,28 @@ def version_numbers(folder: Path) -> list[int]:
 def version_name(number: int) -> str:
     """Folder name of a version."""
     return f"v{number:04d}"
+
+
+def split_version(path: str) -> tuple[str, str]:
+    """Folder and version of "DL3/.../v0001", relative to the site's base.
+
+    Raises
+    ------
+    ConfigError
+        If it does not end in a version.
+    """
+    folder, _, version = path.rstrip("/").rpartition("/")
+    if not folder or not _VERSION.match(version):
+        raise ConfigError(
+            f"{path!r} is no published version.", "name it as DL3/.../v0001; see `lstops published list`."
+        )
+    return folder, version
+
+
+def version_folders(layout: Layout) -> tuple[str, ...]:
+    """Every folder below DL3/ that holds versions, relative to the site's base."""
+    found = {p.parent for p in layout.absolute("DL3").glob("**/v[0-9][0-9][0-9][0-9]*") if version_numbers(p.parent)}
+    return tuple(sorted(layout.relative(p) for p in found))
 
 
 def current_version(folder: Path) -> str | None:
@@ -68,16 +89,6 @@ def current_version(folder: Path) -> str | None:
     return target
 
 
-def withdrawal_of(version: Path) -> Withdrawal | None:
-    """The notice of a withdrawn version."""
-    try:
-        text = (version / model.WITHDRAWN).read_text()
-    except FileNotFoundError:
-        return None
-    document = yaml.safe_load(text)
-    return Withdrawal(version.name, *(str(document.get(k, "")) for k in ("author", "reason", "at")))
-
-
 def bundle_of(version: Path) -> dict[str, Any]:
     """The version's description; empty where it is missing or damaged (`problems` then says so)."""
     try:
@@ -94,8 +105,8 @@ def list_versions(folder: str, layout: Layout) -> tuple[VersionInfo, ...]:
     found = []
     for number in version_numbers(absolute):
         version = absolute / version_name(number)
-        withdrawal = withdrawal_of(version)
-        state = VersionState.CURRENT if version.name == current else VersionState.SUPERSEDED
+        withdrawal, supersession = withdrawal_of(version), supersession_of(version, layout)
+        state = VersionState.CURRENT if version.name == current and not supersession else VersionState.SUPERSEDED
         document = bundle_of(version)
         found.append(
             VersionInfo(
@@ -105,6 +116,7 @@ def list_versions(folder: str, layout: Layout) -> tuple[VersionInfo, ...]:
                 digest=str(document.get("digest", "")),
                 published_at=str(document.get("published_at", "")),
                 withdrawal=withdrawal,
+                supersession=supersession,
             )
         )
     return tuple(found)
@@ -127,7 +139,7 @@ def problems(version: Path) -> tuple[str, ...]:
     found = {p.relative_to(version).as_posix() for p in version.rglob("*") if not p.is_dir()}
     said = [f"{name} is missing" for name in sorted(set(expected) - found)]
     said += [
-        f"{name} does not belong to it" for name in sorted(found - set(expected) - {model.CHECKSUMS, model.WITHDRAWN})
+        f"{name} does not belong to it" for name in sorted(found - set(expected) - {model.CHECKSUMS, *model.NOTICES})
     ]
     said += [
         f"{name} was changed"

@@ -1,27 +1,24 @@
-"""Withdrawal: a version stays where it is, says that it must not be used, and `current` leaves it."""
+"""Withdrawal and supersession by a person: a version stays where it is, says so, and `current` leaves it."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-import yaml
-
 from lstops.errors import ConfigError
 from lstops.publish import model
-from lstops.publish.model import Withdrawal
+from lstops.publish.model import Supersession, Withdrawal
+from lstops.publish.notices import checked_words, is_usable, seal, supersession_of, withdrawal_of, write_notice
 from lstops.publish.versions import (
     current_version,
     locked,
     point_current,
     remove_leftovers,
+    split_version,
     storage_errors,
-    sync_folder,
     version_name,
     version_numbers,
-    withdrawal_of,
 )
 from lstops.site.layout import Layout
 
@@ -39,48 +36,112 @@ def withdraw(
     Returns
     -------
     Withdrawal
-        `current` is the version that readers now get: the newest one that was not withdrawn, None if there is none.
+        `current` is the version that readers now get: the newest usable one, None if there is none.
 
     Raises
     ------
     ConfigError
         If there is no such version, or author or reason are empty.
     """
-    author, reason = author.strip(), reason.strip()
-    if not author or not reason:
-        raise ConfigError(f"the withdrawal of {version} needs an author and a reason.", "give both.")
+    author, reason = checked_words(f"the withdrawal of {version}", author, reason)
     absolute = layout.absolute(folder)
-    names = [version_name(n) for n in version_numbers(absolute)]
-    if version not in names:
-        raise ConfigError(f"{absolute} has no version {version!r}.", f"use one of {names}.")
+    _known(absolute, version)
     with storage_errors(absolute), locked(absolute, wait_s):
         remove_leftovers(absolute)
+        if withdrawal_of(absolute / version) is None:
+            fields = {"version": version, "author": author, "reason": reason, "at": _now()}
+            write_notice(absolute / version, model.WITHDRAWN, fields)
+        seal(absolute / version)
+        current = _leave(absolute, version, layout)
         notice = withdrawal_of(absolute / version)
-        if notice is None:
-            now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            notice = Withdrawal(version, author, reason, now)
-            _write_notice(absolute / version, notice)
-        (absolute / version).chmod(0o550)  # also after an attempt that died in between
-        valid = [name for name in names if withdrawal_of(absolute / name) is None]
-        current = current_version(absolute)
-        if current == version:
-            current = valid[-1] if valid else None
-            point_current(absolute, current)
+        assert notice is not None
         return replace(notice, current=current)
 
 
-def _write_notice(version: Path, notice: Withdrawal) -> None:
-    fields = {"version": notice.version, "author": notice.author, "reason": notice.reason, "at": notice.at}
-    text = "# THIS VERSION WAS WITHDRAWN. Do not use it.\n" + yaml.safe_dump(
-        fields, sort_keys=False, allow_unicode=True
-    )
-    # Written beside the version and moved in: a half-written notice would be a foreign file of the version.
-    temporary = version.parent / f".stage-notice-{os.getpid()}"
-    with temporary.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.chmod(0o440)
-    version.chmod(0o750)
-    os.rename(temporary, version / model.WITHDRAWN)
-    sync_folder(version)
+def supersede(
+    folder: str, version: str, by: str, author: str, reason: str, layout: Layout, *, wait_s: float = 60.0
+) -> Supersession:
+    """Say that a version is replaced by another, in the same folder or elsewhere; doing it twice changes nothing.
+
+    Publishing into a folder supersedes its older versions by itself. This is for what a person decides: the data of
+    another production or of other cuts replace these, or an older version is the better one.
+
+    Parameters
+    ----------
+    folder : str
+        Destination that holds the versions, relative to the site's base.
+    by : str
+        The version to use instead, relative to the site's base (DL3/.../v0002).
+
+    Returns
+    -------
+    Supersession
+        `current` is the version of this folder that readers now get: `by` if it lies here; None if it lies elsewhere
+        and `current` pointed to the superseded version.
+
+    Raises
+    ------
+    ConfigError
+        If one of the versions does not exist, `by` was withdrawn or is superseded itself, the version was withdrawn,
+        or is superseded by another one already.
+    """
+    author, reason = checked_words(f"the supersession of {version}", author, reason)
+    absolute = layout.absolute(folder)
+    _known(absolute, version)
+    other_folder, other = split_version(by)
+    _known(layout.absolute(other_folder), other)
+    _usable_instead(absolute / version, layout.absolute(by), layout)
+    with storage_errors(absolute), locked(absolute, wait_s):
+        remove_leftovers(absolute)
+        notice = supersession_of(absolute / version, layout)
+        if notice is not None and notice.by != by:
+            raise ConfigError(
+                f"{folder}/{version} is superseded by {notice.by} already ({notice.author}: {notice.reason}).",
+                f"supersede {notice.by} by the new one.",
+            )
+        if notice is None:
+            fields = {"version": version, "by": by, "author": author, "reason": reason, "at": _now()}
+            write_notice(absolute / version, model.SUPERSEDED, fields)
+        seal(absolute / version)
+        current = current_version(absolute)
+        if other_folder == folder:
+            current = other
+            point_current(absolute, current)
+        elif current == version:
+            current = None
+            point_current(absolute, current)
+        notice = supersession_of(absolute / version, layout)
+        assert notice is not None
+        return replace(notice, current=current)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _known(folder: Path, version: str) -> None:
+    names = [version_name(n) for n in version_numbers(folder)]
+    if version not in names:
+        raise ConfigError(
+            f"{folder} has no version {version!r}.", f"use one of {names}." if names else "publish first."
+        )
+
+
+def _usable_instead(old: Path, new: Path, layout: Layout) -> None:
+    if old == new:
+        raise ConfigError(f"{old} cannot supersede itself.", "name two versions.")
+    if (notice := withdrawal_of(old)) is not None:
+        raise ConfigError(f"{old} was withdrawn by {notice.author}: {notice.reason}", "nothing is left to supersede.")
+    if not is_usable(new, layout):
+        raise ConfigError(f"{new} was withdrawn or superseded itself.", "name a version that may be used.")
+
+
+def _leave(folder: Path, version: str, layout: Layout) -> str | None:
+    """Move `current` away from a version to the newest usable one; what it points to then."""
+    current = current_version(folder)
+    if current != version:
+        return current
+    usable = [n for n in map(version_name, version_numbers(folder)) if is_usable(folder / n, layout)]
+    current = usable[-1] if usable else None
+    point_current(folder, current)
+    return current

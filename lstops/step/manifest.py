@@ -6,6 +6,8 @@ from the product alone. A product without a manifest is not finished, whatever i
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -19,6 +21,8 @@ from lstops.errors import DataError, StorageError
 from lstops.step.model import ArtifactKind, Frozen
 
 MANIFEST_SCHEMA = 1
+#: ending of a manifest that was replaced: what was published from the old content stays explained
+RETIRED = ".old"
 _CHUNK = 4 * 1024 * 1024
 
 
@@ -148,6 +152,18 @@ def write_atomically(path: Path, text: str, mode: int = 0o640) -> None:
         ) from error
 
 
+def _parse(path: Path) -> Manifest | None:
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _retired(path: Path) -> Path:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return path.with_name(f"{path.stem}.{digest}{RETIRED}")
+
+
 class ManifestStore:
     """The manifests below one folder, found by the path of a product."""
 
@@ -160,12 +176,7 @@ class ManifestStore:
 
     def read(self, product: str) -> Manifest | None:
         """The manifest, or None where there is none; a damaged one counts as none (the step is then run again)."""
-        try:
-            return Manifest.model_validate_json(self.path_of(product).read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValidationError:
-            return None
+        return _parse(self.path_of(product))
 
     def write(self, manifest: Manifest) -> Path:
         """Store a manifest under its first output, and a pointer under each further output."""
@@ -173,12 +184,18 @@ class ManifestStore:
         for other in others:
             write_atomically(self.root / f"{other.path}.link", first.path)
         path = self.path_of(first.path)
-        write_atomically(path, json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True))
+        text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True)
+        if path.exists() and path.read_text() != text:
+            with contextlib.suppress(FileExistsError):
+                os.link(path, _retired(path))
+        write_atomically(path, text)
         return path
 
     def remove(self, product: str) -> None:
-        """Forget the manifest: the product counts as unfinished from now on."""
-        self.path_of(product).unlink(missing_ok=True)
+        """The product counts as unfinished from now on; the manifest is kept in the history."""
+        path = self.path_of(product)
+        if path.exists():
+            os.replace(path, _retired(path))
 
     def producer(self, product: str) -> Manifest | None:
         """The manifest of the step that made `product`, be it the first output or another."""
@@ -190,6 +207,22 @@ class ManifestStore:
         except FileNotFoundError:
             return None
         return manifest if manifest and manifest.output(product) else None
+
+    def maker_of(self, product: str, sha256: str) -> Manifest | None:
+        """The manifest of the step that made this content of `product`, be it the present one or a replaced one."""
+        candidates = [self.producer(product)]
+        with contextlib.suppress(FileNotFoundError):
+            product = (self.root / f"{product}.link").read_text()
+        path = self.path_of(product)
+        candidates += [_parse(p) for p in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*{RETIRED}"))]
+        for manifest in candidates:
+            if manifest and any(o.state.sha256 == sha256 for o in manifest.outputs):
+                return manifest
+        return None
+
+    def history(self) -> list[Manifest]:
+        """Every manifest that was replaced by a later one, by path."""
+        return [manifest for path in sorted(self.root.rglob(f"*{RETIRED}")) if (manifest := _parse(path))]
 
     def all(self) -> list[Manifest]:
         """Every readable manifest, by path."""

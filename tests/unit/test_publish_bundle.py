@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,11 @@ from astropy.table import Table
 from lstops.errors import ConfigError, DataError, ProductInvalid
 from lstops.publish.bundle import build_bundle
 from lstops.publish.model import CUTS, PROV, PROVENANCE, RUNS, PublishedFile
+from lstops.publish.provenance import manifests_in
 from lstops.publish.texts import citation, readme
 from lstops.site.layout import Layout
 
+from .prov_check import prov_findings
 from .published_site import CANDIDATES, make_request, make_site, write_index
 
 
@@ -28,21 +31,33 @@ def test_provenance_goes_from_the_dl3_down_to_dl1_and_models(layout: Layout) -> 
     bundle = build_bundle(make_request(), layout)
     tree = json.loads(bundle.written[PROVENANCE])
     dl3 = tree["files"][f"{CANDIDATES}/dl3_LST-1.Run02001.fits"]
-    dl2 = tree["files"][tree["steps"][dl3["made_by"]]["inputs"][0]]
+    dl2 = tree["files"][tree["steps"][dl3["made_by"]]["inputs"][0]["path"]]
     last = tree["steps"][dl2["made_by"]]
-    assert last["inputs"] == ["DL1/dl1_LST-1.Run02001.h5", "models/AllSky/prod_a/dec_2276"]
-    assert all(tree["files"][path]["made_by"] is None for path in last["inputs"])
+    used = [record["path"] for record in last["inputs"]]
+    assert used == ["DL1/dl1_LST-1.Run02001.h5", "models/AllSky/prod_a/dec_2276"]
+    assert all(tree["files"][path]["made_by"] is None for path in used)
     assert tree["files"]["models/AllSky/prod_a/dec_2276"]["sha256"]
     assert tree["software"]["lstchain"] == ["0.12.3"]
-    assert last["configurations"]["config.json"]["text"] == '{"a": 1}'
+    assert last["files"]["config.json"] == '{"a": 1}'
+    assert tree["configurations"][dl2["made_by"]]["config.json"] == hashlib.sha256(b'{"a": 1}').hexdigest()
 
 
-def test_prov_json_refers_only_to_what_it_declares(layout: Layout) -> None:
-    prov = json.loads(build_bundle(make_request(), layout).written[PROV])
-    assert len(prov["activity"]) == 5  # 2 DL2, 2 DL3, index
-    for relation in [*prov["used"].values(), *prov["wasGeneratedBy"].values(), *prov["wasAssociatedWith"].values()]:
-        for role, name in relation.items():
-            assert name in prov[role.removeprefix("prov:")]
+def test_the_provenance_file_gives_the_manifests_back(layout: Layout, tmp_path: Path) -> None:
+    bundle = build_bundle(make_request(), layout)
+    (tmp_path / PROVENANCE).write_bytes(bundle.written[PROVENANCE])
+    assert sorted(manifests_in(tmp_path / PROVENANCE), key=str) == sorted(bundle.manifests, key=str)
+    (tmp_path / PROVENANCE).write_text('{"schema": 1}')
+    with pytest.raises(DataError, match="cannot be read as provenance"):
+        manifests_in(tmp_path / PROVENANCE)
+
+
+def test_prov_json_is_what_the_submission_says(layout: Layout) -> None:
+    document = json.loads(build_bundle(make_request(), layout).written[PROV])
+    assert prov_findings(document) == []
+    assert len(document["activity"]) == 5  # 2 DL2, 2 DL3, index
+    made = {r["prov:entity"] for r in document["wasGeneratedBy"].values()}
+    labels = {name: e["prov:label"] for name, e in document["entity"].items()}
+    assert sum(labels[name].startswith(CANDIDATES) for name in made) == 4  # 2 DL3 and the two index files
 
 
 def test_the_run_list_holds_good_and_bad_runs_with_reasons(layout: Layout, tmp_path: Path) -> None:
@@ -82,7 +97,10 @@ def test_readme_and_citation_tell_a_stranger_what_it_is() -> None:
     assert "SYNTHETIC" in text
     assert 'Crab "nebula"' in text
     assert "sha256sum -c" in text
-    cff = yaml.safe_load(citation(request, "v0003", "2024-01-16T10:00:00+00:00", "ab" * 32))
+    cff = yaml.safe_load(citation(request, "v0003", "2024-01-16T10:00:00+00:00", "ab" * 32, {"lstchain": ["0.12.3"]}))
+    assert [r["title"] for r in cff["references"] if r["type"] == "software"] == ["lstchain"]
+    assert all({"type", "title", "authors"} <= set(r) for r in cff["references"])
+    assert {"authors", "cff-version", "message", "title"} <= set(cff)
     assert cff["cff-version"] == "1.2.0"
     assert cff["version"] == "v0003"
     assert cff["date-released"] == "2024-01-16"

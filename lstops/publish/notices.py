@@ -1,0 +1,92 @@
+"""Notices in a published version: the only files that come after its publication."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lstops.errors import ConfigError
+from lstops.publish import model
+from lstops.publish.model import Supersession, Withdrawal
+from lstops.site.layout import Layout
+
+#: prefix of hidden files that the next writer removes
+TEMPORARY = ".stage-notice-"
+_HEADLINE = {
+    model.WITHDRAWN: "# THIS VERSION WAS WITHDRAWN. Do not use it.\n",
+    model.SUPERSEDED: "# THIS VERSION WAS SUPERSEDED. Use the one named below (`by`) instead.\n",
+}
+
+
+def withdrawal_of(version: Path) -> Withdrawal | None:
+    """The notice of a withdrawn version."""
+    found = _read(version / model.WITHDRAWN)
+    return None if found is None else Withdrawal(version.name, found["author"], found["reason"], found["at"])
+
+
+def supersession_of(version: Path, layout: Layout) -> Supersession | None:
+    """The notice of a version that a person replaced, as long as what replaced it was not withdrawn itself."""
+    found = _read(version / model.SUPERSEDED)
+    if found is None or withdrawal_of(layout.absolute(found["by"])) is not None:
+        return None
+    return Supersession(version.name, found["by"], found["author"], found["reason"], found["at"])
+
+
+def is_usable(version: Path, layout: Layout) -> bool:
+    """Neither withdrawn nor superseded by a person."""
+    return withdrawal_of(version) is None and supersession_of(version, layout) is None
+
+
+def _read(path: Path) -> dict[str, str] | None:
+    try:
+        document = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        return None
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}.", "restore the notice; it says why, by whom, when."
+        ) from None
+    fields: dict[str, Any] = document if isinstance(document, dict) else {}
+    return {key: str(fields.get(key, "")) for key in ("version", "by", "author", "reason", "at")}
+
+
+def write_notice(version: Path, name: str, fields: dict[str, str]) -> None:
+    """Put a notice into a sealed version by one rename, and seal it again."""
+    text = _HEADLINE[name] + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    # Written beside the version and moved in: a half-written notice would be a foreign file of the version.
+    temporary = version.parent / f"{TEMPORARY}{os.getpid()}"
+    with temporary.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.chmod(0o440)
+    version.chmod(0o750)
+    os.rename(temporary, version / name)
+    seal(version)
+
+
+def seal(version: Path) -> None:
+    """Make the folder read-only (also after an attempt that died in between) and its names durable."""
+    version.chmod(0o550)
+    handle = os.open(version, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def checked_words(what: str, author: str, reason: str) -> tuple[str, str]:
+    """Author and reason without blanks at their ends.
+
+    Raises
+    ------
+    ConfigError
+        If one of them is empty.
+    """
+    author, reason = author.strip(), reason.strip()
+    if not author or not reason:
+        raise ConfigError(f"{what} needs an author and a reason.", "give both.")
+    return author, reason
