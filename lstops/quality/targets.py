@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
@@ -12,6 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lstops.errors import ConfigError
 from lstops.paths import config_dir
 from lstops.quality.profiles import validated
+
+_SEXAGESIMAL = re.compile(
+    r"(\d{1,2})[h:\s]\s*(\d{1,2})[m:\s]\s*(\d{1,2}(?:\.\d*)?)s?(?:\s*,\s*|\s+|(?=[-+]))"
+    r"([-+]?)(\d{1,2})[d°:\s]\s*(\d{1,2})[m'′:\s]\s*(\d{1,2}(?:\.\d*)?)[s\"″]?"
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,8 @@ class TargetList(BaseModel):
         Parameters
         ----------
         text : str
-            A name or alias, or right ascension and declination in degrees: "83.63 22.01".
+            A name or alias, or right ascension and declination in degrees, "83.63 22.01", or in hours and degrees,
+            "05:34:32 +22:00:52" (also "05h34m32s +22d00m52s" and with blanks).
 
         Raises
         ------
@@ -75,20 +82,23 @@ class TargetList(BaseModel):
         for target in self.targets:
             if wanted in map(_plain, (target.name, *target.aliases)):
                 return Position(target.name, target.ra_deg, target.dec_deg)
-        parts = text.replace(",", " ").split()
-        try:
-            numbers = [float(part) for part in parts]
-        except ValueError:
-            numbers = []
-        if len(numbers) != 2:
+        return self._position(text)
+
+    def _position(self, text: str) -> Position:
+        found = _coordinates(text)
+        if found is None:
+            names = {_plain(name): target.name for target in self.targets for name in (target.name, *target.aliases)}
+            near = dict.fromkeys(names[name] for name in get_close_matches(_plain(text), names, n=4, cutoff=0.5))
+            known = near or dict.fromkeys(target.name for target in self.targets)
             raise ConfigError(
                 f"The target {text!r} is unknown.",
-                'Give "ra dec" in degrees, or one of: ' + ", ".join(target.name for target in self.targets) + ".",
+                f"{'Did you mean' if near else 'Choose one of'}: {', '.join(known)}? "
+                'Or give "ra dec", in degrees (83.63 22.01) or hours and degrees (05:34:32 +22:00:52).',
             )
-        ra_deg, dec_deg = numbers
+        ra_deg, dec_deg = found
         if not (0 <= ra_deg < 360 and -90 <= dec_deg <= 90):
             raise ConfigError(
-                f"There is no right ascension {ra_deg} with declination {dec_deg}.",
+                f"There is no right ascension {ra_deg} with declination {dec_deg} (degrees).",
                 "Give 0 to 360 and -90 to 90 degrees.",
             )
         return Position(text, ra_deg, dec_deg)
@@ -116,3 +126,23 @@ def _plain(name: str) -> str:
     # a hyphen between letters or digits is a matter of taste ("Mrk-421"), before digits of a designation it is a sign
     text = re.sub(r"[\s_]+", "", name).casefold()
     return re.sub(r"(?<=[a-z])-(?=[0-9a-z])", "", text)
+
+
+def _coordinates(text: str) -> tuple[float, float] | None:
+    """Return right ascension and declination in degrees; None if the text is no pair of coordinates."""
+    if match := _SEXAGESIMAL.fullmatch(text.strip()):
+        hours, minutes, seconds, sign, degrees, arcmin, arcsec = match.groups()
+        if max(float(part) for part in (minutes, seconds, arcmin, arcsec)) >= 60:
+            raise ConfigError(
+                f"{text!r} is no position: minutes and seconds go to 60.", "Give it like 05:34:32 +22:00:52."
+            )
+        ra_deg = 15 * (int(hours) + int(minutes) / 60 + float(seconds) / 3600)
+        dec_deg = int(degrees) + int(arcmin) / 60 + float(arcsec) / 3600
+        return ra_deg, -dec_deg if sign == "-" else dec_deg
+    parts = text.replace(",", " ").split()
+    if len(parts) != 2:
+        return None
+    try:
+        return float(parts[0]), float(parts[1])
+    except ValueError:
+        return None

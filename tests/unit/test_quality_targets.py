@@ -22,6 +22,32 @@ def test_coordinates(text):
     assert load_targets().find("266.4 -29.0").dec_deg == -29
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "05:34:31.9 +22:00:52",
+        "05h34m31.9s+22d00m52s",
+        "5 34 31.9 22 0 52",
+        "05:34:31.9, 22:00:52",
+        "05h34m31.9s 22°00′52″",
+    ],
+)
+def test_coordinates_in_hours_and_degrees(text):
+    position = load_targets().find(text)
+    assert position.ra_deg == pytest.approx(83.63292, abs=1e-5)
+    assert position.dec_deg == pytest.approx(22.01444, abs=1e-5)
+    assert load_targets().find("17 45 40 -00 30 00").dec_deg == -0.5
+
+
+def test_an_unknown_name_is_answered_with_near_ones():
+    with pytest.raises(ConfigError, match="'Grab' is unknown") as caught:
+        load_targets().find("Grab")
+    assert "Did you mean: Crab Nebula" in caught.value.remedy
+    with pytest.raises(ConfigError) as caught:
+        load_targets().find("Mrk 412")
+    assert "Mrk 421" in caught.value.remedy
+
+
 def test_a_sign_in_a_designation_counts():
     assert load_targets().find("1es1959+650").name == "1ES 1959+650"
     with pytest.raises(ConfigError, match="is unknown"):
@@ -37,6 +63,8 @@ def test_a_sign_in_a_designation_counts():
         ("nan 1", "no right"),
         ("361 0", "no right ascension 361"),
         ("10 -91", "declination -91"),
+        ("25:00:00 +22:00:00", "no right ascension 375"),
+        ("05:61:00 +22:00:00", "minutes and seconds"),
     ],
 )
 def test_what_is_no_target(text, words):
