@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lstops.quality.tables import SubrunTable
 
 #: Limits of the sample's median in p.e. (notebook data_quality.ipynb, cell of the NSB of the sample).
-_STANDARD_BELOW_PE, _IMAGE_LEVEL_BELOW_PE = 1.6, 4.0
+STANDARD_BELOW_PE, IMAGE_LEVEL_BELOW_PE = 1.6, 4.0
 #: A subrun shorter than this part of the usual one is the broken end of a run.
 _SHORT = 0.9
 
@@ -90,9 +90,9 @@ def recommend(median_pe: float, unknown: Recommendation = Recommendation.UNKNOWN
     """
     if math.isnan(median_pe):
         return unknown
-    if median_pe < _STANDARD_BELOW_PE:
+    if median_pe < STANDARD_BELOW_PE:
         return Recommendation.STANDARD
-    return Recommendation.IMAGE_LEVEL if median_pe < _IMAGE_LEVEL_BELOW_PE else Recommendation.WAVEFORM
+    return Recommendation.IMAGE_LEVEL if median_pe < IMAGE_LEVEL_BELOW_PE else Recommendation.WAVEFORM
 
 
 def sample_nsb(

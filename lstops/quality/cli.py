@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from lstops.quality.select import Sample
 
 app = typer.Typer(help="Which runs are good, and why.", no_args_is_help=True)
 
@@ -30,19 +33,10 @@ def select_runs(
     cuts = load_profile(profile)
     question = load_request(request) if request else SelectionRequest()
 
-    from lstops.quality.collect import collect_nights
-    from lstops.quality.datacheck import find_datachecks, read_datacheck
-    from lstops.quality.select import Sample, document, select
+    from lstops.quality.select import document, select
     from lstops.step.manifest import write_atomically
 
-    paths = find_datachecks(datacheck)
-    if keep_going:
-        collected = collect_nights(paths)
-        sample = Sample.of(collected.nights)
-        for problem in collected.problems:
-            typer.echo(f"Left out: {problem.what} Remedy: {problem.remedy}", err=True)
-    else:
-        sample = Sample.of([read_datacheck(path) for path in paths])
+    sample = _sample(datacheck, keep_going)
     selection = select(sample.table, sample.subruns, cuts, question)
     if out is not None:
         nights = {"directory": str(datacheck), "files": sample.n_nights}
@@ -56,6 +50,58 @@ def select_runs(
         typer.echo("No run passes all cuts; the cut flow tells where they were lost.")
     for name, alone, cumulative in selection.judgement.cut_flow():
         typer.echo(f"  {name:32} {alone:6d} pass, {cumulative:6d} left")
+
+
+@app.command("report")
+def report(
+    datacheck: Annotated[Path, typer.Option(help="Directory of the night-wise data check files.")],
+    out: Annotated[Path, typer.Option(help="Write the page to this HTML file.")],
+    request: Annotated[Path | None, typer.Option(help="JSON file with source, dates, zenith range and limits.")] = None,
+    profile: Annotated[str, typer.Option(help="Name of a profile, or the path of one.")] = "standard",
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Leave out damaged nights, naming them, instead of stopping.")
+    ] = False,
+) -> None:
+    """Write the answer to a request as one HTML page with plots, light enough for an e-mail."""
+    from lstops.quality.profiles import load_profile
+    from lstops.quality.request import SelectionRequest, load_request
+
+    cuts = load_profile(profile)
+    question = load_request(request) if request else SelectionRequest()
+
+    from lstops.quality.select import select
+    from lstops.report.selection import named_source, selection_report
+    from lstops.report.selection_model import SelectionReport
+    from lstops.step.manifest import write_atomically
+
+    sample = _sample(datacheck, keep_going)
+    selection = select(sample.table, sample.subruns, cuts, question)
+    source = named_source(question)
+    content = SelectionReport.of(
+        selection.judgement,
+        selection.nsb,
+        sample.subruns,
+        title=source.name if source else "whole sky",
+        source=source,
+        where=f"{sample.n_nights} data check files",
+    )
+    write_atomically(out, selection_report(content))
+    typer.echo(f"{out}: {len(selection.runs)} runs selected, {out.stat().st_size / 1e6:.2f} MB")
+
+
+def _sample(datacheck: Path, keep_going: bool) -> Sample:
+    """Read a directory; with `keep_going`, name the damaged nights and go on without them."""
+    from lstops.quality.collect import collect_nights
+    from lstops.quality.datacheck import find_datachecks, read_datacheck
+    from lstops.quality.select import Sample
+
+    paths = find_datachecks(datacheck)
+    if not keep_going:
+        return Sample.of([read_datacheck(path) for path in paths])
+    collected = collect_nights(paths)
+    for problem in collected.problems:
+        typer.echo(f"Left out: {problem.what} Remedy: {problem.remedy}", err=True)
+    return Sample.of(collected.nights)
 
 
 @app.command("why")

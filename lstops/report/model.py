@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from lstops.report.source import SourceCheck
+
+if TYPE_CHECKING:
+    from lstops.quality.tables import FloatArray
+    from lstops.quality.targets import Position
+    from lstops.report.odd import OddRun
 
 #: quantities that the report shows, by the names of `lstops.quality`'s run table; the first one known is taken
 R422 = ("mean_believable_r422", "mean_r422")
@@ -132,6 +139,20 @@ class Problem:
     remedy: str
 
 
+@dataclass(frozen=True, eq=False)
+class SubrunRates:
+    """Rates of all subruns of a night, drawn behind those of the runs.
+
+    Attributes
+    ----------
+    time_s, r422 : array of float, shape (n,)
+        Seconds since 1970 (UTC); rate of cosmics at 422 p.e. in 1/(s p.e.).
+    """
+
+    time_s: FloatArray
+    r422: FloatArray
+
+
 @dataclass(frozen=True)
 class NightReport:
     """Everything on the page.
@@ -142,6 +163,12 @@ class NightReport:
         YYYYMMDD.
     cuts : tuple of str
         Names of the profile's cuts in their order; the cut flow follows it.
+    limits : dict
+        Limits of the profile by the name of the plots' columns (see `lstops.report.points`).
+    sources : tuple of Position
+        What was observed.
+    odd : OddRun or None
+        The run whose rate oscillates most.
     synthetic : bool
         The page then says so in its first line.
     """
@@ -152,6 +179,10 @@ class NightReport:
     runs: tuple[ReportRun, ...]
     generated_at: datetime
     cuts: tuple[str, ...] = ()
+    limits: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    sources: tuple[Position, ...] = ()
+    subruns: SubrunRates | None = None
+    odd: OddRun | None = None
     productions: tuple[UsedProduction, ...] = ()
     published: tuple[ReportBundle, ...] = ()
     checks: tuple[SourceCheck, ...] = ()

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lstops.report.drawing import as_svg, data_uri
 from lstops.report.model import NSB, R422, NightReport, ReportBundle, ReportRun
-from lstops.report.night_plots import as_svg, night_svg
+from lstops.report.page import duration, number, render, size_text
+from lstops.report.points import points_of_night
+from lstops.report.run_plots import time_svg
+from lstops.report.sample_plots import odd_svg, pointing_svg
 from lstops.report.source import INTEGRAL_RANGE_TEV, SourceCheck
-from lstops.report.summary import actions, cut_flow, explanation, headline, totals, verdict_word
+from lstops.report.summary import actions, cut_flow, explanations, headline, totals, verdict_word
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _PLOT_INCH = (4.0, 3.0)
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _VERDICT_STYLE = {
@@ -39,7 +40,7 @@ class _Row:
     nsb: str
     r422: str
     verdict: str
-    why: str
+    why: tuple[str, ...]
     remedy: str
     models: str
     dl2: str
@@ -52,35 +53,16 @@ def _row(run: ReportRun) -> _Row:
         source=run.source,
         start=f"{run.start:%H:%M}" if run.start else "–",
         wobble=run.wobble.replace(" deg", "°") or "–",
-        zenith=_number(run.zenith_deg, 1),
-        nsb=_number(run.quantity(NSB), 2),
-        r422=_number(run.quantity(R422), 2),
+        zenith=number(run.zenith_deg, 1),
+        nsb=number(run.quantity(NSB), 2),
+        r422=number(run.quantity(R422), 2),
         verdict=verdict_word(run),
-        why=explanation(run),
+        why=explanations(run),
         remedy=run.quarantine.remedy if run.quarantine else "",
         models=run.models or "–",
         dl2=run.dl2.value,
         dl3=run.dl3.value,
     )
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.2f} h"
-
-
-def _bytes(size: int) -> str:
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def _ratio(check: SourceCheck) -> str:
@@ -105,7 +87,7 @@ def source_facts(check: SourceCheck) -> tuple[tuple[str, str], ...]:
     facts = [
         ("significance", f"{check.significance:.1f} σ (Li & Ma)"),
         ("excess", f"{check.excess:.0f} events over {check.background:.1f}"),
-        ("live time", f"{_duration(check.live_time_s)}, {len(check.runs)} run{'s' if len(check.runs) != 1 else ''}"),
+        ("live time", f"{duration(check.live_time_s)}, {len(check.runs)} run{'s' if len(check.runs) != 1 else ''}"),
         ("energies", f"{check.energy_range_tev[0]:g} to {check.energy_range_tev[1]:g} TeV"),
         (f"flux > {1000 * INTEGRAL_RANGE_TEV[0]:.0f} GeV", f"{_power(check.flux, check.flux_error)} /(cm² s)"),
         ("against", f"{_ratio(check) or '–'}"),
@@ -123,10 +105,6 @@ def source_facts(check: SourceCheck) -> tuple[tuple[str, str], ...]:
     return tuple(facts)
 
 
-def _data_uri(svg: bytes) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-
-
 def _check_view(check: SourceCheck) -> dict[str, Any]:
     from lstops.report.source_plots import draw_spectrum, draw_theta2
 
@@ -140,7 +118,7 @@ def _check_view(check: SourceCheck) -> dict[str, Any]:
         "gammapy": check.gammapy_version,
         "facts": source_facts(check),
         "plots": [
-            {"alt": alt, "src": _data_uri(as_svg(lambda f, d=draw: d(f.subplots(), check), _PLOT_INCH))}  # type: ignore[misc]
+            {"alt": alt, "src": data_uri(as_svg(lambda f, d=draw: d(f.subplots(), check), _PLOT_INCH))}  # type: ignore[misc]
             for alt, draw in plots
         ],
     }
@@ -148,7 +126,7 @@ def _check_view(check: SourceCheck) -> dict[str, Any]:
 
 def _bundle_view(bundle: ReportBundle) -> dict[str, Any]:
     n = len(bundle.runs)
-    return {**vars(bundle), "size": _bytes(bundle.size_bytes), "n_runs": f"{n} run{'s' if n != 1 else ''}"}
+    return {**vars(bundle), "size": size_text(bundle.size_bytes), "n_runs": f"{n} run{'s' if n != 1 else ''}"}
 
 
 def night_report(report: NightReport) -> str:
@@ -159,16 +137,13 @@ def night_report(report: NightReport) -> str:
     str
         All text from outside is escaped; plots are embedded.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     todo = actions(report)
-    plot = night_svg(report)
+    points = points_of_night(report)
+    plot, pointings = time_svg(points, report.subruns), pointing_svg(points, report.sources)
     t = totals(report)
     n = report.night
-    return environment.get_template("night.html.j2").render(
+    return render(
+        "night.html.j2",
         report=report,
         night_iso=f"{n[:4]}-{n[4:6]}-{n[6:]}" if len(n) == 8 else n,
         generated=f"{report.generated_at:%Y-%m-%d %H:%M}",
@@ -176,9 +151,13 @@ def night_report(report: NightReport) -> str:
         mood="nothing" if t.judged and not report.published else "attention" if todo else "",
         actions=todo,
         totals=t,
-        published_time=_duration(t.published_s),
+        published_time=duration(t.published_s),
+        # one production for all is said once, below
+        show_models=len({r.models for r in report.runs if r.models}) > 1,
         rows=[_row(r) for r in sorted(report.runs, key=lambda r: r.run_id)],
-        night_plot=_data_uri(plot) if plot else "",
+        night_plot=data_uri(plot) if plot else "",
+        pointing_plot=data_uri(pointings) if pointings else "",
+        odd_plot=data_uri(odd_svg(report.odd)) if report.odd else "",
         checks=[_check_view(c) for c in report.checks],
         flow=cut_flow(report),
         bundles=[_bundle_view(b) for b in report.published],
@@ -197,7 +176,7 @@ def night_table(report: NightReport) -> Table:
     caption = Text()
     for row in rows:
         if row.why and row.verdict != "quarantine":
-            caption.append(f"{row.run_id} {row.verdict}: {row.why}\n", style="not bold")
+            caption.append(f"{row.run_id} {row.verdict}: {'; '.join(row.why)}\n", style="not bold")
     caption.append(
         "Nothing needs a person." if not todo else "Needs a person:", style="bold green" if not todo else "bold"
     )

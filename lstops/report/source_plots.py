@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lstops.report.drawing import plain
 from lstops.report.source import INTEGRAL_RANGE_TEV, LogParabola, SourceCheck
 
 _SIZE_INCH = (5.0, 3.4)
@@ -57,7 +58,7 @@ def draw_theta2(axes: Any, check: SourceCheck) -> None:
         ylim=(0, None),
     )
     axes.set_title(
-        f"{_plain(check.source_name)}: {check.significance:.1f} $\\sigma$ in {check.live_time_s / 60:.1f} min",
+        f"{plain(check.source_name)}: {check.significance:.1f} $\\sigma$ in {check.live_time_s / 60:.1f} min",
         fontsize=10,
     )
     axes.legend(frameon=False, fontsize=8)
@@ -86,7 +87,7 @@ def draw_spectrum(axes: Any, check: SourceCheck) -> None:
     axes.set(xscale="log", yscale="log", xlabel="energy (TeV)", ylabel="$E^2$ d$N$/d$E$ (erg cm$^{-2}$ s$^{-1}$)")
     reference = erg * energy**2 * dnde(check.reference, energy)
     axes.set_ylim(reference.min() / 5, reference.max() * 5)
-    axes.set_title(f"{_plain(check.source_name)}: spectrum", fontsize=10)
+    axes.set_title(f"{plain(check.source_name)}: spectrum", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -95,8 +96,3 @@ def dnde(spectrum: LogParabola, energy_tev: Any) -> Any:
     """Differential flux, 1 / (cm2 s TeV)."""
     x = np.log(np.asarray(energy_tev) / spectrum.reference_tev)
     return spectrum.amplitude * np.exp(-(spectrum.alpha + spectrum.beta * x) * x)
-
-
-def _plain(name: str) -> str:
-    """A name that matplotlib does not take for TeX."""
-    return name.replace("$", r"\$")

@@ -162,17 +162,18 @@ def verdict_word(run: ReportRun) -> str:
     return "rejected" if run.failed else "excluded"
 
 
-def explanation(run: ReportRun) -> str:
+def explanations(run: ReportRun) -> tuple[str, ...]:
     """Why the run is what it is, in words; empty for a good run."""
     parts = []
     if run.quarantine:
         parts.append(f"{run.quarantine.stage}: {run.quarantine.cause}")
-    parts += [f.reason for f in run.failed]
     if run.decision:
         parts.append(run.decision)
+    # the sentence says what is wrong; the name of the quantity is for `lstops why`
+    parts += [f.reason.replace(f": {f.quantity} is ", ": ") for f in run.failed]
     if not parts and ProductState.PENDING in (run.dl2, run.dl3):
         parts.append("waits for processing")
-    return "; ".join(map(_without_stop, parts))
+    return tuple(map(_without_stop, parts))
 
 
 def _without_stop(text: str) -> str:
