@@ -38,8 +38,11 @@ demo-stop:  ## stop what `make demo` left running
 	@.venv/bin/python -m lstops.demo stop
 
 # -- tests: unit first, the longest last -------------------------------------------------------------------------
+# The science tests compute, those of Airflow and SLURM mostly wait: side by side they take two thirds of the time.
 test: setup  ## everything
-	@$(MAKE) --no-print-directory lint test-unit test-golden test-science test-dags test-cluster test-e2e
+	@$(MAKE) --no-print-directory lint test-unit
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-science test-dags test-cluster test-golden
+	@$(MAKE) --no-print-directory test-e2e
 
 lint: setup  ## ruff and mypy
 	.venv/bin/ruff check .
