@@ -101,6 +101,18 @@ def extra_nsb_ghz(quantile_pe: float) -> float:
     return _LINEAR * excess + _QUADRATIC * excess**2
 
 
+def cleaning_ladder() -> tuple[tuple[Tailcut, float, float], ...]:
+    """Return each cleaning level with where it ends: pedestal charge (p.e.) and extra NSB (GHz); infinite for the last.
+
+    A run at the end of a rung stands on the next one.
+    """
+    ends = (*_EDGES_PE, math.inf)
+    return tuple(
+        (tailcut, end, math.inf if math.isinf(end) else extra_nsb_ghz(end))
+        for tailcut, end in zip(TAILCUTS, ends, strict=True)
+    )
+
+
 def pedestal_quantile_pe(extra_ghz: float) -> float:
     """Return the 95 % quantile of the pedestal charge (p.e.) that belongs to an extra NSB, the inverse of the above.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstops.errors import ConfigError
-from lstops.quality.judge import Judgement, Sources, judge
+from lstops.quality.judge import CutResult, Judgement, Sources, judge
 from lstops.quality.profiles import Profile, SubrunRules
 from lstops.quality.quantities import RunTable, believable_r422, run_table
 from lstops.quality.request import SelectionRequest
@@ -52,6 +52,36 @@ class GoodTime:
     total_s: float
 
 
+@dataclass(frozen=True)
+class CutVerdict:
+    """What a run is once its bad subruns are cut away.
+
+    Parameters
+    ----------
+    time : GoodTime
+    selected : bool
+        Whether what is left is good, and enough.
+    failed : tuple of CutResult
+        The limits that what is left does not keep.
+    """
+
+    time: GoodTime
+    selected: bool
+    failed: tuple[CutResult, ...]
+
+    @property
+    def words(self) -> str:
+        """The good time in words: how much, which subruns, and whether that is a good run."""
+        subruns = ",".join(
+            f"{part.first_subrun}-{part.last_subrun}"
+            if part.last_subrun > part.first_subrun
+            else str(part.first_subrun)
+            for part in self.time.intervals
+        )
+        how = "good" if self.selected else "; ".join(result.reason for result in self.failed) or "too little"
+        return f"{self.time.good_s:.0f} of {self.time.total_s:.0f} s (subruns {subruns or 'none'}): {how}"
+
+
 @dataclass(frozen=True, eq=False)
 class CutRuns:
     """Runs judged as a whole and after bad subruns are cut away.
@@ -81,6 +111,10 @@ class CutRuns:
     def selected(self) -> BoolArray:
         """Which runs are good after the bad subruns are cut away."""
         return self.cut.selected & self.enough
+
+    def verdict(self, row: int) -> CutVerdict:
+        """Return what the run in a row of the table is after the cut."""
+        return CutVerdict(self.good_time[row], bool(self.selected[row]), self.cut.verdict(row).failed)
 
     @property
     def hours(self) -> float:

@@ -122,12 +122,16 @@ def decision_words(records: Iterable[OverlayRecord]) -> str:
     return "; ".join(record.words for record in records)
 
 
+def holds(selected: bool, records: Iterable[OverlayRecord]) -> bool:
+    """Return whether a run is taken, from what the profile says and the decisions that hold for the run."""
+    actions = {record.action for record in records if record.active}
+    return (selected or OverlayAction.INCLUDE in actions) and OverlayAction.EXCLUDE not in actions
+
+
 def with_overlay(verdict: Verdict, records: Iterable[OverlayRecord]) -> EffectiveVerdict:
     """Lay the active decisions about a run over its verdict: excluded beats the profile, and so does included."""
     active = tuple(record for record in records if record.active and record.run_number == verdict.run_number)
-    actions = {record.action for record in active}
-    selected = verdict.selected or OverlayAction.INCLUDE in actions
-    return EffectiveVerdict(verdict, active, selected and OverlayAction.EXCLUDE not in actions)
+    return EffectiveVerdict(verdict, active, holds(verdict.selected, active))
 
 
 def asked_cuts(judgement: Judgement) -> frozenset[str]:
@@ -160,11 +164,8 @@ def effective_selection(judgement: Judgement, overlay: Overlay, asked: Collectio
     """
     selected = judgement.selected.copy()
     for row in np.flatnonzero(np.isin(judgement.table.run_number, np.array(sorted(overlay), dtype=np.int64))).tolist():
-        actions = {record.action for record in overlay[int(judgement.table.run_number[row])] if record.active}
-        if OverlayAction.INCLUDE in actions:
-            selected[row] = all(judgement.masks[name][row] for name in asked)
-        if OverlayAction.EXCLUDE in actions:
-            selected[row] = False
+        taken = holds(bool(selected[row]), overlay[int(judgement.table.run_number[row])])
+        selected[row] = taken and all(judgement.masks[name][row] for name in asked)
     return selected
 
 
