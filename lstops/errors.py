@@ -66,6 +66,10 @@ class JobFailure(LstOpsError):  # noqa: N818 - the name of the design
     exit_code = 70
 
 
+class StepKilled(JobFailure):
+    """The process that ran a step was killed before it could report."""
+
+
 class ProductInvalid(LstOpsError):  # noqa: N818 - the name of the design
     """A product is there but its content is not what it has to be."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
@@ -13,6 +14,11 @@ MIN_RETRIES = 1
 RETRIES = 3
 RETRY_DELAY = timedelta(minutes=1)
 _STORAGE_DELAY = timedelta(minutes=15)
+
+
+def submission_pool() -> str:
+    """Airflow pool of tasks that log in to the cluster (LSTOPS_SUBMIT_POOL); who starts Airflow makes the pool too."""
+    return os.environ.get("LSTOPS_SUBMIT_POOL", "default_pool")
 
 
 def stage_retry_policy() -> ExceptionRetryPolicy:

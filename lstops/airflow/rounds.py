@@ -4,13 +4,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lstops.cluster.stage import StepTrouble
+from lstops.step.model import Resources
 
 _KEY = "lstops_round"
 _TAIL = 1000
+
+
+@dataclass(frozen=True)
+class NextRound:
+    """A round that is to be submitted.
+
+    Attributes
+    ----------
+    tries : dict
+        Attempts by step index, that one included; empty for steps that were not tried yet.
+    most : int or None
+        Most array tasks, where the scheduler refused more.
+    """
+
+    indices: tuple[int, ...]
+    resources: Resources
+    tries: dict[int, int] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    most: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The store's form."""
+        return {**vars(self), "resources": self.resources.model_dump(mode="json")}
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> NextRound:
+        """Read the store's form, in which keys are text."""
+        return cls(
+            tuple(raw["indices"]),
+            Resources.model_validate(raw["resources"]),
+            {int(index): tries for index, tries in raw["tries"].items()},
+            tuple(raw["exclude"]),
+            raw["most"],
+        )
 
 
 @dataclass(frozen=True)
@@ -29,6 +64,8 @@ class RoundState:
         Steps found to be beyond help since the task was started afresh.
     jobs, ran : tuple
         All jobs and all step indices submitted since then.
+    held : NextRound or None
+        What waits until the limits of the queue let it in.
     """
 
     number: int = 0
@@ -38,10 +75,15 @@ class RoundState:
     troubles: tuple[StepTrouble, ...] = ()
     jobs: tuple[str, ...] = ()
     ran: tuple[int, ...] = ()
+    held: NextRound | None = None
 
     def started(self, number: int, name: str) -> RoundState:
         """About to submit."""
-        return replace(self, number=number, name=name, job="", open=True)
+        return replace(self, number=number, name=name, job="", open=True, held=None)
+
+    def holding(self, held: NextRound) -> RoundState:
+        """About to wait until there is room in the queue; nothing is submitted."""
+        return replace(self, open=False, held=held)
 
     def with_job(self, job: str, indices: Sequence[int]) -> RoundState:
         """Submitted."""
@@ -82,10 +124,12 @@ class RoundStore:
             troubles=tuple(StepTrouble(**trouble) for trouble in raw["troubles"]),
             jobs=tuple(raw["jobs"]),
             ran=tuple(raw["ran"]),
+            held=NextRound.from_json(raw["held"]) if raw.get("held") else None,
         )
 
     def save(self, state: RoundState) -> None:
         """Store the state; on return it is in the database."""
         if self._store is not None:
+            held = state.held.to_json() if state.held else None
             # the store takes JSON's own types only, and a tuple is none
-            self._store.set(_KEY, json.loads(json.dumps(asdict(state))))
+            self._store.set(_KEY, json.loads(json.dumps({**asdict(replace(state, held=None)), "held": held})))

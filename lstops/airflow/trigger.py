@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Hashable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from lstops.airflow.hook import ClusterHook
+from lstops.cluster.limits import admit
 from lstops.cluster.poller import Conclusion, JobWatcher, Snapshot, Watchlist, snapshots
 from lstops.errors import LstOpsError
 
 #: No event sooner after the deferral: the scheduler may otherwise see the resumed task's state before it has handled
 #: the deferral, and fail it ("finished with state success, but ... queued").
 SETTLE_S = 12.0
+_SAY_AGAIN_S = 600.0
 
 _WATCHLISTS: dict[Hashable, Watchlist] = {}
 
@@ -124,6 +127,73 @@ class ClusterJobTrigger(BaseEventTrigger):  # type: ignore[misc]
 
     def _event(self, conclusion: Conclusion) -> TriggerEvent:
         return TriggerEvent({"job": conclusion.job, "ending": conclusion.ending.value, "why": conclusion.why})
+
+
+class QueueRoomTrigger(ClusterJobTrigger):
+    """Yields one event when the limits of the queue let a round in; it looks at the queue with the others of its site.
+
+    Parameters
+    ----------
+    partition : str or None
+        Where it is to run.
+    tasks : int
+        Array tasks wanted.
+    whole : bool
+        See `limits.admit`.
+    not_before : float
+        Seconds since 1970: the scheduler refused it, so that what our own limits say is not enough.
+    """
+
+    def __init__(
+        self,
+        site: str,
+        partition: str | None,
+        tasks: int,
+        whole: bool,
+        not_before: float = 0.0,
+        ssh_conn_id: str | None = None,
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        super().__init__(site, "", 0.0, 0.0, "", ssh_conn_id, settle_s)
+        self.partition, self.tasks, self.whole, self.not_before = partition, tasks, whole, not_before
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class and arguments."""
+        return (
+            "lstops.airflow.trigger.QueueRoomTrigger",
+            {
+                "site": self.site,
+                "partition": self.partition,
+                "tasks": self.tasks,
+                "whole": self.whole,
+                "not_before": self.not_before,
+                "ssh_conn_id": self.ssh_conn_id,
+                "settle_s": self.settle_s,
+            },
+        )
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Snapshot]) -> AsyncIterator[TriggerEvent]:
+        """Yield when there is room."""
+        hook = ClusterHook(self.site, self.ssh_conn_id)
+        cluster = (await asyncio.to_thread(lambda: hook.site)).cluster
+        started, said, said_at = time.monotonic(), "", float("-inf")
+        waits_s = max(self.not_before - time.time(), 0.0)
+        async for snapshot in shared_stream:
+            why = snapshot.error
+            if not why:
+                now = datetime.now(timezone.utc)
+                found = admit(cluster, self.partition, self.tasks, snapshot.queue.values(), now, self.whole)
+                if found.tasks and snapshot.taken - started >= waits_s:
+                    await asyncio.sleep(max(0.0, started + self.settle_s - time.monotonic()))
+                    yield TriggerEvent({"tasks": found.tasks})
+                    return
+                why = found.why if not found.tasks else "the scheduler takes no more of ours for now"
+            if why != said or snapshot.taken - said_at > _SAY_AGAIN_S:
+                self.log.info("%d tasks wait to be submitted: %s", self.tasks, why)
+                said, said_at = why, snapshot.taken
+
+    async def on_kill(self) -> None:
+        """Nothing was submitted."""
 
 
 def _key(site: str, ssh_conn_id: str | None) -> Hashable:

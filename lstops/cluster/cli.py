@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lstops.cluster.client import ClusterClient, below_base, open_client
 from lstops.cluster.efficiency import efficiency
-from lstops.cluster.orphans import find_orphans
+from lstops.cluster.orphans import clear_orphans
 from lstops.cluster.queue import JobView
 from lstops.cluster.records import JobRecord, all_records
 from lstops.errors import ConfigError
@@ -62,16 +62,17 @@ def log(
     chosen = load_site(site)
     number, _, position = job.partition("_")
     record = _record(chosen, number)
-    wanted = range(len(record.indices)) if not position else (int(position),)
-    if wanted[-1] >= len(record.indices):
-        raise ConfigError(f"job {number} has no step {position}.", f"use 0 to {len(record.indices) - 1}.")
+    wanted = range(len(record.groups)) if not position else (int(position),)
+    if wanted[-1] >= len(record.groups):
+        raise ConfigError(f"job {number} has no task {position}.", f"use 0 to {len(record.groups) - 1}.")
     client = open_client(chosen)
     try:
         if follow:
             _follow(client, number, [_log_path(chosen, record, place) for place in wanted])
             return
         for place in wanted:
-            typer.secho(f"== {number}_{place}, step {record.indices[place]}: {_outcome(record, place)}", bold=True)
+            steps = ", ".join(f"step {index}: {_outcome(record, index)}" for index in record.groups[place])
+            typer.secho(f"== {number}_{place}, {steps}", bold=True)
             typer.echo(client.tail(_log_path(chosen, record, place), lines).strip())
     finally:
         client.close()
@@ -110,11 +111,9 @@ def show_orphans(
     chosen = load_site(site)
     client = open_client(chosen)
     try:
-        found = find_orphans(client.queue_rows(), all_records(Layout(chosen.base, chosen.work)))
+        found = clear_orphans(chosen, client, cancel=cancel)
         for orphan in found:
-            typer.echo(f"job {orphan.job} ({orphan.name}, {orphan.state}): {orphan.why}")
-            if cancel:
-                client.cancel(orphan.job)
+            typer.echo(orphan.text())
         typer.echo(f"{len(found)} jobs of ours that nobody waits for{', cancelled' if cancel and found else ''}")
     finally:
         client.close()
@@ -132,8 +131,8 @@ def _log_path(site: Site, record: JobRecord, position: int) -> Path:
     return below_base(site, folder / f"{record.name}-{record.job}_{position}.log")
 
 
-def _outcome(record: JobRecord, position: int) -> str:
-    return record.outcomes.get(record.indices[position], "not judged yet")
+def _outcome(record: JobRecord, index: int) -> str:
+    return record.outcomes.get(index, "not judged yet")
 
 
 def _follow(client: ClusterClient, job: str, paths: list[Path]) -> None:
@@ -164,7 +163,7 @@ def _row(record: JobRecord, view: JobView | None) -> tuple[str, ...]:
         record.plan_id,
         record.stage,
         str(len(record.indices)),
-        f"{asked.cpus} CPU, {asked.mem_mb} MB, {asked.time_min} min",
+        f"{asked.cpus} CPU, {asked.mem_mb} MB, {record.task_time_min} min",
         state,
     )
 

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from lstops.cluster import commands
 from lstops.cluster.commands import Programs, programs_for
-from lstops.cluster.parsers import AccountingRow, QueueRow, parse_sacct, parse_squeue, parse_submitted
+from lstops.cluster.parsers import (
+    AccountingRow,
+    NamedJob,
+    QueueRow,
+    parse_named,
+    parse_sacct,
+    parse_squeue,
+    parse_submitted,
+)
 from lstops.cluster.queue import JobView, missing_jobs, views_of_accounting, views_of_queue
 from lstops.cluster.transport import AsyncLocalTransport, AsyncTransport, Completed, LocalTransport, Transport
 from lstops.errors import ConfigError, SubmitError, TransportError
@@ -26,20 +34,31 @@ log = logging.getLogger(__name__)
 _PASSING = re.compile(
     r"Unable to contact slurm controller|Socket timed out|Connection refused|Zero Bytes were transmitted"
     r"|temporarily unable|Slurm controller (?:not responding|in standby)|slurm_load|Resource temporarily unavailable"
-    r"|MaxSubmitJob|AssocMaxSubmitJobLimit|QOSMaxSubmitJob|Transport endpoint|Unexpected message received"
+    r"|Transport endpoint|Unexpected message received"
     r"|Protocol authentication error|Munge|Message send/recv",
     re.I,
 )
+# a limit on the number of our user's jobs: room comes by itself, or the array is too large for it
+_FULL = re.compile(r"Max\w*SubmitJob|job submit limit", re.I)
+_ARRAY = "Invalid job array"
 # sbatch's refusals that stay, with what helps
 _REFUSALS = (
     ("Invalid account", "correct cluster.account in the site file"),
     ("invalid partition", "correct the partition in the site file"),
-    ("Invalid job array", "the scheduler's MaxArraySize is smaller than usual; ask the administrators"),
+    (_ARRAY, "set cluster.queue.max_array in the site file to the scheduler's MaxArraySize less one"),
     ("Memory specification can not", "lower mem_mb in the site file"),
     ("node configuration is not available", "lower cpus or mem_mb or change the partition in the site file"),
     ("time limit", "lower time_min or change the partition in the site file"),
     ("Permission denied", "check the rights of the folder of plans"),
 )
+
+
+class QueueFullError(TransportError):
+    """The scheduler takes no more jobs of our user for now."""
+
+
+class ArrayTooLargeError(SubmitError):
+    """The array has more tasks than the scheduler allows."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +75,9 @@ def judge_submission(done: Completed, where: str) -> Submission:
     Raises
     ------
     SubmitError
-        If the scheduler refuses the job for good.
+        If the scheduler refuses the job for good; `ArrayTooLargeError` if a smaller array may pass.
     TransportError
-        If it cannot take it now.
+        If it cannot take it now; `QueueFullError` if our user has too many jobs.
     """
     said = " ".join(done.stderr.split())
     if done.status == 0:
@@ -69,9 +88,12 @@ def judge_submission(done: Completed, where: str) -> Submission:
         raise TransportError(
             f"sbatch on {where} answered {done.stdout.strip()!r}, which is no job number.", "it is tried again."
         )
+    if done.status == commands.EXIT_REFUSED and _FULL.search(said):
+        raise QueueFullError(f"{where}: {said[-400:]}.", "it is tried again when jobs have ended.")
     if done.status == commands.EXIT_REFUSED and not _PASSING.search(said):
         remedy = next((r for text, r in _REFUSALS if text.lower() in said.lower()), "read what the scheduler says")
-        raise SubmitError(f"{where}: sbatch refused the job: {said[-400:]}.", f"{remedy}.")
+        kind = ArrayTooLargeError if _ARRAY.lower() in said.lower() else SubmitError
+        raise kind(f"{where}: sbatch refused the job: {said[-400:]}.", f"{remedy}.")
     raise TransportError(
         f"the scheduler on {where} cannot take a job now (status {done.status}): {said[-400:]}.", "it is tried again."
     )
@@ -109,10 +131,18 @@ class ClusterClient:
         TransportError
             If the scheduler cannot be asked or its answer is damaged.
         """
-        views = views_of_queue(self._checked(commands.squeue(self.programs)).stdout)
+        views = self.queue()
         if gone := missing_jobs(views, jobs):
             views |= views_of_accounting(self._checked(commands.sacct(self.programs, gone)).stdout)
         return {job: views[job] for job in jobs if job in views}
+
+    def queue(self, everybody: bool = False) -> dict[str, JobView]:
+        """Every job of our user that squeue lists, by number; see `commands.squeue`. Raises TransportError."""
+        return views_of_queue(self._checked(commands.squeue(self.programs, everybody)).stdout)
+
+    def named_jobs(self) -> tuple[NamedJob, ...]:
+        """Names and comments of our user's jobs that have not ended. Raises TransportError as `poll`."""
+        return parse_named(self._checked(commands.comments(self.programs)).stdout)
 
     def queue_rows(self) -> tuple[QueueRow, ...]:
         """Everything of our user in the queue. Raises TransportError as `poll`."""
@@ -167,9 +197,9 @@ class AsyncClusterClient:
     def __init__(self, transport: AsyncTransport, programs: Programs) -> None:
         self.transport, self.programs = transport, programs
 
-    async def queue(self) -> dict[str, JobView]:
+    async def queue(self, everybody: bool = False) -> dict[str, JobView]:
         """One squeue. Raises TransportError as `ClusterClient.poll`."""
-        return views_of_queue((await self._checked(commands.squeue(self.programs))).stdout)
+        return views_of_queue((await self._checked(commands.squeue(self.programs, everybody))).stdout)
 
     async def accounting(self, jobs: tuple[str, ...]) -> dict[str, JobView]:
         """One sacct. Raises TransportError as `ClusterClient.poll`."""

@@ -16,7 +16,7 @@ from lstops.errors import ConfigError
 from lstops.site.model import Cluster, SchedulerKind
 
 #: see `parsers.QueueRow`; the reason comes last because it alone may hold any character
-SQUEUE_FORMAT = "%i|%T|%M|%l|%S|%N|%j|%r"
+SQUEUE_FORMAT = "%i|%T|%M|%l|%S|%P|%Q|%N|%j|%r"
 #: see `parsers.AccountingRow`
 SACCT_FIELDS = "JobID,JobName,State,ExitCode,Elapsed,Timelimit,MaxRSS,ReqMem,TotalCPU,NodeList,Submit"
 #: prefix of all our jobs' names: what is not called so is not ours
@@ -86,9 +86,27 @@ def _limited(command: str) -> str:
     return f"env SLURM_BITSTR_LEN=0 timeout -k 5 {_CLIENT_TIMEOUT_S} {command} </dev/null"
 
 
-def squeue(programs: Programs) -> str:
-    """All our user's jobs, also those ended within the scheduler's MinJobAge."""
-    return _limited(f"{programs.squeue} -h -t all --me -o {quote(SQUEUE_FORMAT)}")
+def squeue(programs: Programs, everybody: bool = False) -> str:
+    """All our user's jobs, also those ended within the scheduler's MinJobAge.
+
+    With `everybody` the same query also tells where other users' waiting jobs stand: a line `+|job|partition|priority`
+    each, of which nothing but numbers and partitions is passed on.
+    """
+    if not everybody:
+        return _limited(f"{programs.squeue} -h -t all --me -o {quote(SQUEUE_FORMAT)}")
+    # the user comes first: names and comments of other people may hold any character, also our separator
+    rows = _limited(f"{programs.squeue} -h -t all -o {quote(f'%u|{SQUEUE_FORMAT}')}")
+    return rf"""
+rows=$({rows}) || exit $?
+printf '%s\n' "$rows" | awk -F'|' -v me="$(id -un)" '
+  $1 == me {{ sub(/^[^|]*[|]/, ""); print; next }}
+  $3 == "PENDING" {{ print "+|" $2 "|" $7 "|" $8 }}'
+"""
+
+
+def comments(programs: Programs) -> str:
+    """Number, state, name and comment of our user's jobs that have not ended; see `parsers.parse_named`."""
+    return _limited(f"{programs.squeue} -h --me -o {quote('%F|%T|%j|%k')}")
 
 
 def sacct(programs: Programs, jobs: tuple[str, ...], steps: bool = False) -> str:
@@ -124,6 +142,7 @@ def submit_or_adopt(programs: Programs, name: str, script: Path) -> str:
     """
     by_name = f"--name={quote(name)}"
     return rf"""
+umask 027
 exec 9>{quote(f"{script}.lock")} || exit {EXIT_LATER}
 flock -w 60 9 || exit {EXIT_LATER}
 queue=$({_limited(f"{programs.squeue} -h -t all --me {by_name} -o %F")}) || exit {EXIT_LATER}

@@ -41,6 +41,6 @@ def efficiency(record: JobRecord, rows: Sequence[AccountingRow]) -> Efficiency:
         tasks=len(parents),
         cpu=cpu_s / (elapsed * record.resources.cpus) if elapsed else None,
         memory=peak / record.resources.mem_mb if peak is not None else None,
-        time=longest / (record.resources.time_min * 60) if longest is not None else None,
+        time=longest / (record.task_time_min * 60) if longest is not None else None,
         peak_mb=peak,
     )

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from lstops.cluster.parsers import AccountingRow
-from lstops.cluster.states import StateClass
+from lstops.cluster.states import StateClass, base_state
 from lstops.step.model import Resources
 from lstops.step.report import StepReport
 
 #: from this part of the request on, a kill is taken for lack of memory (SLURM samples every 30 s and misses the peak)
 _NEARLY_ALL = 0.9
 _SIGKILL = 9
+_NOBODYS_FAULT = frozenset({"PREEMPTED", "REVOKED"})
 
 
 class Cause(str, Enum):
@@ -58,7 +59,20 @@ _REPORTED = {
     "BusyError": Cause.INFRASTRUCTURE,
     "StorageError": Cause.INFRASTRUCTURE,
     "TransportError": Cause.INFRASTRUCTURE,
+    # by SIGKILL, which nobody but the kernel and administrators send
+    "StepKilled": Cause.MEMORY,
 }
+
+
+def reported(report: StepReport, peak_mb: float | None) -> Failure:
+    """The failure that a step reported by itself."""
+    cause = _REPORTED.get(report.error, Cause.PERMANENT)
+    return Failure(cause, report.what, report.remedy, "", peak_mb, report.log_tail)
+
+
+def starved(asked: Resources) -> float:
+    """Peak memory (MB) from which on a kill is taken for lack of memory."""
+    return _NEARLY_ALL * asked.mem_mb
 
 
 def classify(
@@ -93,9 +107,9 @@ def classify(
     state = parent.state_class
     if state is StateClass.COMPLETED and parent.succeeded and (batch is None or batch.succeeded):
         return None
-    starved = peak is not None and peak >= _NEARLY_ALL * asked.mem_mb
+    full = peak is not None and peak >= starved(asked)
     killed = _SIGKILL in (parent.signal, batch.signal if batch else 0) or parent.exit_code == 128 + _SIGKILL
-    if state is StateClass.MEMORY or (starved and (killed or state is StateClass.INFRASTRUCTURE)):
+    if state is StateClass.MEMORY or (full and (killed or state is StateClass.INFRASTRUCTURE)):
         used = f" (used {peak:.0f} MB)" if peak else ""
         return Failure(
             Cause.MEMORY,
@@ -116,17 +130,18 @@ def classify(
             Cause.CANCELLED, f"the job was cancelled{by}.", "clear the task in Airflow to run it again.", peak_mb=peak
         )
     if state is StateClass.INFRASTRUCTURE:
+        # a job that had to make room for another says nothing about its node
+        blamed = node if base_state(parent.state) not in _NOBODYS_FAULT and "None" not in node else ""
         return Failure(
             Cause.INFRASTRUCTURE,
             f"{parent.state} on node {node or '?'}.",
-            "it is run again on another node; if it happens often, tell the administrators of the cluster.",
-            node if state is StateClass.INFRASTRUCTURE and node and "None" not in node else "",
+            f"it is run again{' on another node' if blamed else ''}; if it happens often, tell the administrators of "
+            "the cluster.",
+            blamed,
             peak,
         )
     if report is not None and report.error:
-        return Failure(
-            _REPORTED.get(report.error, Cause.PERMANENT), report.what, report.remedy, "", peak, report.log_tail
-        )
+        return reported(report, peak)
     if killed:
         return Failure(
             Cause.MEMORY,

@@ -58,6 +58,8 @@ class QueueRow:
     elapsed_s: int | None
     limit_s: int | None
     start: str
+    partition: str
+    priority: int | None
     node: str
     name: str
     reason: str
@@ -105,11 +107,21 @@ class AccountingRow:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """A waiting job of another user: all that matters of it is where it stands."""
+
+    job: int
+    partitions: tuple[str, ...]
+    priority: int
+
+
+@dataclass(frozen=True)
 class QueueText:
-    """Rows of squeue and the lines that are none."""
+    """Rows of squeue, the lines that are none, and others' waiting jobs where they were asked for."""
 
     rows: tuple[QueueRow, ...]
     unreadable: tuple[str, ...] = ()
+    others: tuple[Waiting, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -213,26 +225,67 @@ def parse_submitted(text: str) -> str | None:
     return None
 
 
+def _waiting(line: str) -> Waiting:
+    """Read `+|job|partition|priority`. Raises ValueError if it is none."""
+    _, job, partitions, priority = line.split("|")
+    return Waiting(int(parse_task_id(job).job), tuple(partitions.strip().split(",")), int(priority))
+
+
 def parse_squeue(text: str) -> QueueText:
-    """Rows of `squeue -h -o SQUEUE_FORMAT`."""
+    """Rows of `commands.squeue`."""
     rows: list[QueueRow] = []
     unreadable: list[str] = []
+    others: list[Waiting] = []
     for line in text.splitlines():
         if not line.strip():
             continue
-        fields = line.split("|", 7)
+        fields = line.split("|", 9)
         try:
-            if len(fields) != 8 or not fields[1].strip():
+            if line.startswith("+|"):
+                others.append(_waiting(line))
+                continue
+            if len(fields) != 10 or not fields[1].strip():
                 raise ValueError("fields are missing")
             task = parse_task_id(fields[0])
         except ValueError:
             unreadable.append(line)
             continue
-        state, elapsed, limit, start, node, name, reason = (field.strip() for field in fields[1:])
+        state, elapsed, limit, start, partition, priority, node, name, reason = (field.strip() for field in fields[1:])
         rows.append(
-            QueueRow(task, state, parse_clock(elapsed), parse_clock(limit), start, node, name, reason.strip("()"))
+            QueueRow(
+                task,
+                state,
+                parse_clock(elapsed),
+                parse_clock(limit),
+                start,
+                partition,
+                int(priority) if priority.isascii() and priority.isdecimal() else None,
+                node,
+                name,
+                reason.strip("()"),
+            )
         )
-    return QueueText(tuple(rows), tuple(unreadable))
+    return QueueText(tuple(rows), tuple(unreadable), tuple(others))
+
+
+@dataclass(frozen=True)
+class NamedJob:
+    """One line of squeue (`commands.comments`)."""
+
+    job: str
+    state: str
+    name: str
+    comment: str
+
+
+def parse_named(text: str) -> tuple[NamedJob, ...]:
+    """Rows of `commands.comments`.
+
+    Lines that are none are passed over: other programs of the same user may have line breaks in their comments, and a
+    job that is not seen here is left alone.
+    """
+    fields = [line.split("|", 3) for line in text.splitlines()]
+    return tuple(NamedJob(*(part.strip() for part in one)) for one in fields if len(one) == 4 and one[0].isdecimal())
 
 
 def parse_sacct(text: str) -> AccountingText:

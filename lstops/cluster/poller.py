@@ -12,12 +12,13 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from lstops.cluster.client import AsyncClusterClient
 from lstops.cluster.queue import JobView, missing_jobs
+from lstops.cluster.states import StateClass
 from lstops.errors import LstOpsError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _ACCOUNTING_LAG_S = 600.0
 _MISSING_S, _MISSING_LOOKS = 120.0, 3
 _HOPELESS_S = 30.0
 _REPEAT_LOG_S = 600.0
+#: where others' jobs stand is asked for while ours wait, in place of a look of the usual kind
+_PLACES_EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,12 @@ async def snapshots(
     """
     client = open_client()
     failures = 0
+    places = _Places()
     try:
         while True:
             watch.changed.clear()
             try:
-                queue = await client.queue()
+                queue = places.learn(await client.queue(places.wanted()), watch.jobs)
             except LstOpsError as error:
                 failures += 1
                 yield Snapshot(time.monotonic(), error=str(error))
@@ -128,6 +132,30 @@ async def snapshots(
             await _sleep(watch, interval(watch.youngest_age(now), shortest_s), shortest_s)
     finally:
         await client.close()
+
+
+@dataclass
+class _Places:
+    """Where our waiting jobs stand in the queue, as last seen."""
+
+    known: dict[str, int] = field(default_factory=dict)
+    _waiting: bool = False
+    _asked: float = float("-inf")
+
+    def wanted(self) -> bool:
+        """True if the next look should be one at everybody's jobs."""
+        if not self._waiting or time.monotonic() - self._asked < _PLACES_EVERY_S:
+            return False
+        self._asked = time.monotonic()
+        return True
+
+    def learn(self, queue: dict[str, JobView], jobs: tuple[str, ...]) -> dict[str, JobView]:
+        """Remember what this look says, and fill in what it does not."""
+        waiting = {job for job in jobs if job in queue and queue[job].number(StateClass.WAITING)}
+        self._waiting = bool(waiting)
+        seen = {job: view.ahead for job, view in queue.items() if view.ahead is not None}
+        self.known = {job: place for job, place in {**self.known, **seen}.items() if job in waiting}
+        return {job: replace(view, ahead=self.known.get(job)) for job, view in queue.items()}
 
 
 async def _sleep(watch: Watchlist, length_s: float, shortest_s: float) -> None:

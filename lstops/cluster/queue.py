@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
-from lstops.cluster.parsers import AccountingRow, QueueRow, parse_sacct, parse_squeue
+from lstops.cluster.parsers import AccountingRow, QueueRow, Waiting, parse_sacct, parse_squeue
 from lstops.cluster.states import StateClass, base_state, describe_reason, hopeless_reason
 from lstops.errors import TransportError
 
@@ -24,6 +24,8 @@ class JobView:
         When the scheduler expects to start the waiting ones, empty if it does not say.
     elapsed_s, limit_s : int or None
         Of the task that runs longest.
+    ahead : int or None
+        Number of waiting jobs that stand before it in its partition, whoever's they are; None if not asked for.
     """
 
     job: str
@@ -33,6 +35,9 @@ class JobView:
     elapsed_s: int | None = None
     limit_s: int | None = None
     from_accounting: bool = False
+    name: str = ""
+    partition: str = ""
+    ahead: int | None = None
 
     def number(self, wanted: StateClass) -> int:
         """Number of tasks whose state is of a class."""
@@ -62,12 +67,17 @@ class JobView:
         if waiting := self.number(StateClass.WAITING):
             why = " and ".join(dict.fromkeys(describe_reason(reason) for reason in self.reasons)) or "for its turn"
             expected = f", expected to start {self.starts}" if self.starts else ""
-            parts.append(f"{waiting} waiting {why}{expected}")
+            place = "" if self.ahead is None else f", {_before(self.ahead)} in partition {self.partition or '?'}"
+            parts.append(f"{waiting} waiting {why}{place}{expected}")
         ended = sum(self.counts.values()) - running - self.number(StateClass.WAITING)
         if ended:
             good = self.number(StateClass.COMPLETED)
             parts.append(f"{good} completed" if good == ended else f"{good} completed, {ended - good} failed")
         return f"job {self.job}: " + "; ".join(parts or ["nothing known"])
+
+
+def _before(ahead: int) -> str:
+    return {0: "next", 1: "1 job before it"}.get(ahead, f"{ahead} jobs before it")
 
 
 def _minutes(seconds: int | None) -> str:
@@ -100,7 +110,31 @@ def views_of_queue(text: str) -> dict[str, JobView]:
     by_job: dict[str, list[QueueRow]] = {}
     for row in parsed.rows:
         by_job.setdefault(row.task.job, []).append(row)
-    return {job: _view(job, rows) for job, rows in by_job.items()}
+    views = {job: _view(job, rows) for job, rows in by_job.items()}
+    if parsed.others:
+        places = _places(parsed.rows, parsed.others)
+        views = {job: replace(view, ahead=places.get(job)) for job, view in views.items()}
+    return views
+
+
+def _places(rows: Sequence[QueueRow], others: Sequence[Waiting]) -> dict[str, int]:
+    """How many waiting jobs stand before each of ours: of higher priority, or of the same and older."""
+    ours = [
+        Waiting(int(row.task.job), tuple(row.partition.split(",")), row.priority)
+        for row in rows
+        if row.state_class is StateClass.WAITING and row.priority is not None
+    ]
+    return {
+        str(one.job): len(
+            {
+                other.job
+                for other in (*ours, *others)
+                if set(other.partitions) & set(one.partitions)
+                and (-other.priority, other.job) < (-one.priority, one.job)
+            }
+        )
+        for one in ours
+    }
 
 
 def _view(job: str, rows: list[QueueRow]) -> JobView:
@@ -118,6 +152,8 @@ def _view(job: str, rows: list[QueueRow]) -> JobView:
         starts[0] if starts else "",
         longest.elapsed_s if longest else None,
         longest.limit_s if longest else None,
+        name=rows[0].name,
+        partition=rows[0].partition,
     )
 
 

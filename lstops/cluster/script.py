@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ MAX_TASKS = 1000
 _TEMPLATE = """\
 #!/bin/bash
 {directives}
-# Written by lstops; array position N runs the step whose index is on line N+1 of the list below.
+# Written by lstops; array position N runs the steps whose indices are on line N+1 of the list below.
 set -euo pipefail
 umask 027
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
@@ -24,12 +25,14 @@ export MPLBACKEND=Agg PYTHONUNBUFFERED=1 PYTHONNOUSERSITE=1
 unset PYTHONPATH PYTHONHOME
 {activation}
 LSTOPS_POSITION="${{SLURM_ARRAY_TASK_ID:?this script runs as an array only}}"
-LSTOPS_INDEX="$(sed -n "$((LSTOPS_POSITION + 1))p" -- {indices})"
-if ! [[ "$LSTOPS_INDEX" =~ ^[0-9]+$ ]]; then
+LSTOPS_INDICES="$(sed -n "$((LSTOPS_POSITION + 1))p" -- {indices})"
+if ! [[ "$LSTOPS_INDICES" =~ ^[0-9]+(\\ [0-9]+)*$ ]]; then
   echo "lstops: no step index at position $LSTOPS_POSITION of" {indices} >&2
   exit 78
 fi
-exec lstops step run {plan} --index "$LSTOPS_INDEX"
+LSTOPS_STEPS=()
+for LSTOPS_INDEX in $LSTOPS_INDICES; do LSTOPS_STEPS+=(--index "$LSTOPS_INDEX"); done
+exec lstops step run {plan} "${{LSTOPS_STEPS[@]}}"
 """
 
 
@@ -40,7 +43,11 @@ class ArrayScript:
     Attributes
     ----------
     indices : Path
-        Text file with one step index a line.
+        Text file with a line for each array task: its step indices with blanks between them (see `index_list`).
+    tasks : int
+        Number of array tasks.
+    resources : Resources
+        Of an array task.
     folder : Path
         Where the job starts.
     exclude : tuple of str
@@ -71,6 +78,11 @@ class ArrayScript:
         return self.log_folder / f"{self.name}-{job}_{position}.log"
 
 
+def index_list(tasks: Sequence[Sequence[int]]) -> str:
+    """Text of the file that tells an array position its steps."""
+    return "".join(f"{' '.join(map(str, indices))}\n" for indices in tasks)
+
+
 def activation(environment: ScienceEnvironment) -> str:
     """Shell lines that make the tools of a science environment available."""
     # conda's and venv's scripts read variables that may not be set
@@ -89,7 +101,7 @@ def render(script: ArrayScript) -> str:
         If there are no steps or too many for one array, a path is relative, or a value has control characters.
     """
     if not 0 < script.tasks <= MAX_TASKS:
-        raise ConfigError(f"an array of {script.tasks} steps is not possible.", f"use 1 to {MAX_TASKS}.")
+        raise ConfigError(f"an array of {script.tasks} tasks is not possible.", f"use 1 to {MAX_TASKS}.")
     for path in (script.plan, script.indices, script.folder, script.log_folder):
         if not path.is_absolute():
             raise ConfigError(f"{path} in a batch script is relative.", "give an absolute path.")

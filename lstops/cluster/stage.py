@@ -7,24 +7,27 @@ more memory or time, or away from a bad node, until they work or are beyond help
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
+from lstops.cluster.batching import batch_size, make_tasks
 from lstops.cluster.client import ClusterClient, Submission
-from lstops.cluster.failure import Cause, Failure, classify
+from lstops.cluster.failure import Cause, Failure
+from lstops.cluster.members import Verdict, classify_task
 from lstops.cluster.parsers import UNKNOWN_EXIT, AccountingRow
-from lstops.cluster.records import JobRecord, jobs_dir, read_record, write_record
+from lstops.cluster.records import JobRecord, Owner, Tasks, jobs_dir, read_record, write_record
 from lstops.cluster.resources import Escalation, combine, escalate
-from lstops.cluster.script import MAX_TASKS, ArrayScript, render
+from lstops.cluster.script import MAX_TASKS, ArrayScript, index_list, render
 from lstops.errors import ConfigError
 from lstops.site.layout import Layout
 from lstops.site.model import ScienceEnvironment, Site
 from lstops.step.assess import Assessment, Standing, assess
-from lstops.step.manifest import write_atomically
+from lstops.step.manifest import make_folder, write_atomically
 from lstops.step.model import CORE_ENVIRONMENT, Plan, Resources, Step
 from lstops.step.plans import load_plan
-from lstops.step.report import read_report
+from lstops.step.report import StepReport, read_report
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,13 @@ class StageContext:
 
 @dataclass(frozen=True)
 class Retry:
-    """A step for the next round."""
+    """A step for the next round; `blameless` if its turn did not come in this one."""
 
     index: int
     resources: Resources
     avoid: str
     why: Failure
+    blameless: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,19 +159,30 @@ def prepare(
     tries: dict[int, int],
     exclude: tuple[str, ...] = (),
     comment: str = "",
+    max_tasks: int = MAX_TASKS,
+    nice: int | None = None,
+    owner: Owner | None = None,
 ) -> JobRecord:
     """Write record, list of indices and script of a round; what is there already under this name is kept.
 
     Keeping it matters: if the job was submitted and its number lost, its list of indices is the old one.
+
+    Parameters
+    ----------
+    max_tasks : int
+        Most array tasks; what does not fit is for another round.
+    nice : int or None
+        Default: the site's.
     """
     layout, site = context.layout, context.site
     folder = jobs_dir(layout, context.plan_id)
     if (old := read_record(layout, context.plan_id, name)) and script_path(layout, old).exists():
         return old
-    chosen = tuple(indices)[:MAX_TASKS]
+    tasks = _tasks(context, indices, resources, tries, max_tasks)
+    chosen = tuple(index for group in tasks for index in group)
     environment = environment_of(context, chosen)
     log_folder = layout.plan_dir(context.plan_id) / "logs"
-    log_folder.mkdir(parents=True, exist_ok=True)
+    make_folder(log_folder)
     text = render(
         ArrayScript(
             name=name,
@@ -176,12 +191,12 @@ def prepare(
             indices=folder / f"{name}.indices",
             folder=layout.plan_dir(context.plan_id),
             log_folder=log_folder,
-            tasks=len(chosen),
-            resources=resources,
+            tasks=len(tasks),
+            resources=resources.model_copy(update={"time_min": resources.time_min * max(map(len, tasks))}),
             environment=environment,
             array_limit=site.cluster.array_limit,
             account=site.cluster.account,
-            nice=site.cluster.nice,
+            nice=site.cluster.nice if nice is None else nice,
             exclude=exclude,
         )
     )
@@ -190,16 +205,35 @@ def prepare(
         plan_id=context.plan_id,
         stage=context.stage,
         indices=chosen,
+        tasks=tasks,
         tries={index: tries.get(index, 1) for index in chosen},
         resources=resources,
         exclude=exclude,
         comment=comment,
         submitted=time.time(),
+        owner=owner,
     )
     write_record(layout, record)
-    write_atomically(folder / f"{name}.indices", "".join(f"{index}\n" for index in chosen))
+    write_atomically(folder / f"{name}.indices", index_list(tasks))
     write_atomically(script_path(layout, record), text)
     return record
+
+
+def array_size(
+    context: StageContext,
+    indices: Sequence[int],
+    resources: Resources | None = None,
+    tries: Mapping[int, int] = MappingProxyType({}),
+) -> int:
+    """Array tasks that a round over `indices` takes."""
+    return len(_tasks(context, indices, resources or wanted_resources(context, indices), tries, len(indices)))
+
+
+def _tasks(
+    context: StageContext, indices: Sequence[int], resources: Resources, tries: Mapping[int, int], most: int
+) -> Tasks:
+    size = batch_size(context.site.cluster, [context.step(index) for index in indices], resources)
+    return make_tasks(indices, tries, size, most)
 
 
 def script_path(layout: Layout, record: JobRecord) -> Path:
@@ -210,7 +244,7 @@ def script_path(layout: Layout, record: JobRecord) -> Path:
 def log_path(layout: Layout, record: JobRecord, index: int) -> Path:
     """Job log of one step of a record."""
     folder = layout.plan_dir(record.plan_id) / "logs"
-    return folder / f"{record.name}-{record.job}_{record.indices.index(index)}.log"
+    return folder / f"{record.name}-{record.job}_{record.position(index)}.log"
 
 
 def submit(context: StageContext, client: ClusterClient, record: JobRecord) -> tuple[JobRecord, Submission]:
@@ -234,7 +268,7 @@ def settled(record: JobRecord, rows: Sequence[AccountingRow]) -> bool:
     ended = {position for position, row in parents.items() if not row.state_class.active}
     # the batch step's row is completed a moment after its job's
     late = {p for p, row in batches.items() if p in ended and parents[p].succeeded and row.exit_code == UNKNOWN_EXIT}
-    return ended - late >= set(range(len(record.indices)))
+    return ended - late >= set(range(len(record.groups)))
 
 
 def judge(
@@ -246,7 +280,8 @@ def judge(
 ) -> Judgement:
     """Decide for each step of an ended round: done, once more, or beyond help.
 
-    Done is COMPLETED with 0:0 *and* a product that is there and whole.
+    Done is COMPLETED with 0:0 *and* a product that is there and whole; in a task of several steps a step's own report
+    counts instead of the task's state, since another step may have failed.
     """
     parents, batches = _by_position(rows)
     standing = {found.index: found for found in assessments}
@@ -254,12 +289,12 @@ def judge(
     retries: list[Retry] = []
     beyond: list[StepTrouble] = []
     cancelled = False
-    for position, index in enumerate(record.indices):
-        report = read_report(context.layout.step_report(record.plan_id, index))
-        # a report of an earlier attempt says nothing about this one
-        if report is not None and report.job != f"{record.job}_{position}":
-            report = None
-        failure = classify(parents.get(position), batches.get(position), report, record.resources)
+    verdicts: dict[int, Verdict] = {}
+    for position, group in enumerate(record.groups):
+        reports = _reports(context, record, position, group)
+        verdicts |= classify_task(group, reports, parents.get(position), batches.get(position), record.resources)
+    for index, verdict in verdicts.items():
+        failure = verdict.failure
         if failure is None and standing[index].state is Standing.DONE:
             done.append(index)
             continue
@@ -270,12 +305,21 @@ def judge(
                 "it is run again; if it stays so, look whether this host and the nodes see the same file system.",
             )
         cancelled = cancelled or failure.cause is Cause.CANCELLED
+        if verdict.blameless:
+            retries.append(Retry(index, record.resources, failure.node, failure, blameless=True))
+            continue
         again = _next(context, record, index, failure, escalation)
         if again is not None:
             retries.append(again)
         else:
             beyond.append(_trouble(context, record, index, failure))
     return Judgement(tuple(done), tuple(retries), tuple(beyond), cancelled)
+
+
+def _reports(context: StageContext, record: JobRecord, position: int, group: Sequence[int]) -> dict[int, StepReport]:
+    """What the steps of one array task reported; a report of an earlier attempt says nothing about this one."""
+    found = {index: read_report(context.layout.step_report(record.plan_id, index)) for index in group}
+    return {i: report for i, report in found.items() if report and report.job == f"{record.job}_{position}"}
 
 
 def _by_position(
@@ -321,6 +365,6 @@ def _trouble(context: StageContext, record: JobRecord, index: int, failure: Fail
 def next_round(record: JobRecord, retries: Sequence[Retry]) -> tuple[Resources, dict[int, int], tuple[str, ...]]:
     """Resources, tries and nodes to avoid of the round after `record`."""
     resources = combine(retry.resources for retry in retries)
-    tries = {retry.index: record.tries[retry.index] + 1 for retry in retries}
+    tries = {retry.index: record.tries[retry.index] + (not retry.blameless) for retry in retries}
     nodes = {retry.avoid for retry in retries if retry.avoid}
     return resources, tries, tuple(sorted({*record.exclude, *nodes}))

@@ -128,6 +128,8 @@ def describe_reason(reason: str) -> str:
     name = reason.split(",")[0].strip("() ")
     if name in _REASONS:
         return _REASONS[name]
+    if name.startswith("Nodes required for job are DOWN"):
+        return "for a node that is down, drained or reserved"
     if name.startswith(("Assoc", "QOS", "Max")):
         return f"for a limit of the account to allow it ({name})"
     return f"for: {name}"

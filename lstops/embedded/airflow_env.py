@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lstops.embedded import pool
 from lstops.embedded.errors import ServiceError
 from lstops.embedded.ports import LOOPBACK
 from lstops.embedded.secretfile import SecretFile, new_fernet_key, new_password, write_private
@@ -117,6 +118,7 @@ def airflow_environment(
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folders.airflow_home / "logs"),
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(folders.airflow_home / "logs/dag_processor"),
         "LSTOPS_HOME": str(folders.home),
+        "LSTOPS_SUBMIT_POOL": pool.NAME,
         # tasks talk to the API server on this machine, also where the web is behind a proxy
         "NO_PROXY": _without_proxy(inherited),
         "no_proxy": _without_proxy(inherited),

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from lstops.embedded import pool
 from lstops.embedded.airflow_env import (
     AirflowFolders,
     airflow_environment,
@@ -79,6 +80,10 @@ def initialize(folders: AirflowFolders, secrets: SecretFile, env: Mapping[str, s
     done = subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=dict(env), check=False)
     if done.returncode != 0:
         raise ServiceError(f"airflow db migrate ended with status {done.returncode}.", "See its output above.")
+    words = ["pools", "set", pool.NAME, str(pool.slots_for(env)), pool.DESCRIPTION]
+    done = subprocess.run([sys.executable, "-m", "airflow", *words], env=dict(env), check=False)
+    if done.returncode != 0:
+        raise ServiceError(f"airflow pools set ended with status {done.returncode}.", "See its output above.")
     before, after = upgrade(secrets.read()["LSTOPS_DATABASE_URL"])
     print(f"catalogue: {before or 'empty'} -> {after}")
 

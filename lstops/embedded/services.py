@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lstops.embedded import pool
 from lstops.embedded.airflow_env import AirflowFolders, read_passwords
 from lstops.embedded.airflow_services import ComponentStatus, EmbeddedAirflow
 from lstops.embedded.postgres import EmbeddedPostgres
@@ -64,6 +65,8 @@ class Services:
                 # processes that lost their database seem well for a while and then end one by one
                 self.airflow.stop()
             self.airflow.start()
+            with self.client("admin") as client:
+                pool.ensure_pool(client, pool.slots_for(self.airflow.environment()))
         return self.status()
 
     def stop(self) -> bool:

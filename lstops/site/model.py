@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import time
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lstops.errors import ConfigError
+from lstops.site.notify import Notify
 from lstops.step.model import Frozen, Resources
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -70,11 +72,56 @@ class SshAccess(Frozen):
 
 
 class Partition(Frozen):
-    """Limits of one partition, as the scheduler enforces them."""
+    """Limits of one partition: of one job, as the scheduler enforces them, and of the number of ours in it.
+
+    Attributes
+    ----------
+    max_tasks, max_waiting : int or None
+        As in `QueueLimits`, for this partition.
+    """
 
     max_time_min: int
     max_mem_mb: int
     max_cpus: int
+    max_tasks: int | None = Field(default=None, ge=1)
+    max_waiting: int | None = Field(default=None, ge=1)
+
+
+class Hours(Frozen):
+    """Hours of every day (UTC) in which others go first; past midnight if `until` is not after `start`.
+
+    Attributes
+    ----------
+    nice : int or None
+        How far our jobs stand back then; None: nothing is submitted.
+    """
+
+    start: time
+    until: time
+    nice: int | None = Field(default=None, ge=0)
+
+
+class QueueLimits(Frozen):
+    """How much of the queue lstops takes.
+
+    Attributes
+    ----------
+    max_tasks, max_waiting : int or None
+        Most of our array tasks in the queue at a time, all of them and the waiting ones.
+    max_array : int
+        Most tasks of one array: the scheduler's MaxArraySize less one, and no more than 1000 (its default).
+    hours : tuple of Hours
+        When others go first.
+    submissions_at_once : int
+        Size of Airflow's pool for tasks that submit: sshd drops connections when more than ten log in at once
+        (sshd_config(5), MaxStartups 10:30:100).
+    """
+
+    max_tasks: int | None = Field(default=None, ge=1)
+    max_waiting: int | None = Field(default=None, ge=1)
+    max_array: int = Field(default=1000, ge=1, le=1000)
+    hours: tuple[Hours, ...] = ()
+    submissions_at_once: int = Field(default=4, ge=1)
 
 
 class Cluster(Frozen):
@@ -92,6 +139,12 @@ class Cluster(Frozen):
         Shortest interval between two looks at the queue.
     deadline_h : float
         A job not finished this long after submission is cancelled.
+    batch : dict
+        By kind of step (`default` for the others, 10 unless given): how many steps one array task runs one after the
+        other, at most; fewer if more tasks could run at the same time or the partition's time would not do. 1 gives
+        each step its own task. Steps without lstchain are batched only where their kind is named.
+    warm : bool
+        Whether the steps of a task share one import of lstchain; False starts every command by itself.
     """
 
     name: str
@@ -106,6 +159,9 @@ class Cluster(Frozen):
     poll_s: float = Field(default=10.0, gt=0)
     deadline_h: float = Field(default=72.0, gt=0)
     submit_attempts: int = Field(default=4, ge=1)
+    batch: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    warm: bool = True
+    queue: QueueLimits = QueueLimits()
 
     @model_validator(mode="after")
     def _partition_known(self) -> Cluster:
@@ -144,12 +200,29 @@ class ForestSettings(Frozen):
     n_jobs: int = 1
 
 
+class FirstStatus(str, Enum):
+    """Status of a production when it is registered: to be used at once, or when a person has promoted it."""
+
+    CANDIDATE = "candidate"
+    CURRENT = "current"
+
+
 class ProductionSettings(Frozen):
-    """Monte Carlo of the site."""
+    """Monte Carlo of the site.
+
+    Attributes
+    ----------
+    register_as : FirstStatus
+        Whether a finished production is used at once.
+    approval_cpu_h : float or None
+        A plan of more CPU hours waits for a person's approval; None: nothing ever does.
+    """
 
     base_production: str
     tuning_simtel: str | None = None
     forests: ForestSettings = ForestSettings()
+    register_as: FirstStatus = FirstStatus.CURRENT
+    approval_cpu_h: float | None = Field(default=1000.0, ge=0)
 
 
 class Site(Frozen):
@@ -161,6 +234,8 @@ class Site(Frozen):
         By kind of step; `default` for the others.
     cuts : str
         The one cut set of IRFs and DL3: a file of config/cuts.
+    notify : Notify
+        Who is told of what.
     """
 
     name: str
@@ -174,6 +249,7 @@ class Site(Frozen):
     resources: dict[str, Resources] = Field(default_factory=dict)
     targets: str = "targets.yaml"
     cuts: str = "standard"
+    notify: Notify = Notify()
 
     @field_validator("base")
     @classmethod

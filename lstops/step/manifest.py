@@ -126,6 +126,19 @@ def unchanged(path: Path, state: FileState) -> bool:
     return path.exists() and quick_state(path) == (state.size, state.mtime_ns)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, closed to the world whatever the process's umask (mkdir(2) alone would use it).
+
+    Raises
+    ------
+    OSError
+        If it cannot be made.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o750, exist_ok=True)
+
+
 def write_atomically(path: Path, text: str, mode: int = 0o640) -> None:
     """Write a text file so that a reader sees the old content or the new, never a part.
 
@@ -136,7 +149,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o640) -> None:
     """
     temporary = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
         with os.fdopen(handle, "w") as stream:
             stream.write(text)

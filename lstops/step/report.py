@@ -30,6 +30,10 @@ class StepReport(Frozen):
         As the error says.
     log_tail : str
         Last lines of the commands' output, where a command failed.
+    signal : int
+        Number of the signal that killed a command (or the step's own process), 0 if none did.
+    max_rss_mb : float
+        Peak memory of the step's commands, 0 if none was run.
     """
 
     plan_id: str
@@ -41,6 +45,8 @@ class StepReport(Frozen):
     what: str = ""
     remedy: str = ""
     log_tail: str = ""
+    signal: int = 0
+    max_rss_mb: float = 0.0
     job: str = ""
     host: str = ""
     started: str = ""

@@ -14,11 +14,9 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-import resource
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,6 +33,7 @@ from lstops.step.assess import changed_outputs
 from lstops.step.inputs import InputReader, environment_version
 from lstops.step.manifest import ArtifactRecord, Manifest, full_state
 from lstops.step.model import CORE_ENVIRONMENT, Plan, Step, step_key, substitute
+from lstops.step.processes import Ended, Start, start_command
 from lstops.step.report import Ending, StepReport, write_report
 
 _TAIL_BYTES = 4000
@@ -48,7 +47,7 @@ class TerminatedError(LstOpsError):
     exit_code = 143
 
 
-def run_step(plan: Plan, index: int, site: Site, job: str = "") -> StepReport:
+def run_step(plan: Plan, index: int, site: Site, job: str = "", start: Start = start_command) -> StepReport:
     """Run one step of a plan and report how it ended.
 
     Parameters
@@ -57,6 +56,8 @@ def run_step(plan: Plan, index: int, site: Site, job: str = "") -> StepReport:
         Position in `plan.steps()`.
     job : str
         The scheduler's job id, for the record.
+    start : callable
+        How a command is started; a warm worker has its own way.
 
     Returns
     -------
@@ -68,11 +69,9 @@ def run_step(plan: Plan, index: int, site: Site, job: str = "") -> StepReport:
     LstOpsError
         Any child: the report of the failure is written before it is raised.
     """
-    steps = plan.steps()
-    if not 0 <= index < len(steps):
-        raise DataError(f"plan {plan.plan_id} has no step {index}.", f"use 0 to {len(steps) - 1}.")
+    step = step_at(plan, index)
     layout = Layout(site.base, site.work)
-    attempt = _Attempt(plan, index, steps[index], site, layout, job)
+    attempt = _Attempt(plan, index, step, site, layout, job, start)
     started = _now()
 
     def report(ending: Ending, error: LstOpsError | None = None) -> StepReport:
@@ -86,6 +85,8 @@ def run_step(plan: Plan, index: int, site: Site, job: str = "") -> StepReport:
             what=error.what if error else "",
             remedy=error.remedy if error else "",
             log_tail=attempt.log_tail() if isinstance(error, JobFailure | ProductInvalid) else "",
+            signal=max((-ended.status for ended in attempt.ended if ended.status < 0), default=0),
+            max_rss_mb=attempt.peak_mb,
             job=job,
             host=socket.gethostname(),
             started=started,
@@ -105,6 +106,20 @@ def run_step(plan: Plan, index: int, site: Site, job: str = "") -> StepReport:
     return finished
 
 
+def step_at(plan: Plan, index: int) -> Step:
+    """The step of an index.
+
+    Raises
+    ------
+    DataError
+        If the plan has no such step.
+    """
+    steps = plan.steps()
+    if not 0 <= index < len(steps):
+        raise DataError(f"plan {plan.plan_id} has no step {index}.", f"use 0 to {len(steps) - 1}.")
+    return steps[index]
+
+
 @dataclass
 class _Attempt:
     plan: Plan
@@ -113,7 +128,14 @@ class _Attempt:
     site: Site
     layout: Layout
     job: str
+    start: Start
     records: list[ArtifactRecord] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
+
+    @property
+    def peak_mb(self) -> float:
+        """Largest memory of a command so far."""
+        return max((round(ended.max_rss_mb, 1) for ended in self.ended), default=0.0)
 
     @property
     def log(self) -> Path:
@@ -178,37 +200,32 @@ class _Attempt:
 
         environ = {**os.environ, **science_environ(staging.scratch)}
         started, wall0 = _now(), time.monotonic()
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("w") as log:
             for argv in self.step.commands:
                 self._command([substitute(word, staging.values) for word in argv], staging.scratch, environ, log)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return _Usage(started, _now(), time.monotonic() - wall0, cpu, after.ru_maxrss / 1024)
+        cpu_s = sum(ended.cpu_s for ended in self.ended)
+        return _Usage(started, _now(), time.monotonic() - wall0, cpu_s, self.peak_mb)
 
     def _command(self, argv: list[str], cwd: Path, environ: dict[str, str], log: TextIO) -> None:
         log.write(f"+ {' '.join(argv)}\n")
         log.flush()
         try:
-            process = subprocess.Popen(
-                argv, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+            running = self.start(argv, cwd, environ, log)
         except FileNotFoundError:
             raise JobFailure(
                 f"{self.step.label}: the command {argv[0]!r} is not in the science environment.",
                 f"install it where lstchain {self.step.environment} is, or correct the site's environments.",
             ) from None
         try:
-            status = process.wait()
+            ended = running.wait()
         except BaseException:
             # TerminatedError or interrupted: nothing of ours may run on.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            running.kill()
             raise
-        if status != 0:
-            raise self._command_failure(argv[0], status)
+        self.ended.append(ended)
+        if ended.status != 0:
+            raise self._command_failure(argv[0], ended.status)
 
     def _command_failure(self, command: str, status: int) -> LstOpsError:
         if "No space left on device" in self.log_tail() or "Disk quota exceeded" in self.log_tail():
@@ -269,7 +286,7 @@ class _Attempt:
             ended=usage.ended,
             wall_s=round(usage.wall_s, 3),
             cpu_s=round(usage.cpu_s, 3),
-            max_rss_mb=round(usage.max_rss_mb, 1),
+            max_rss_mb=usage.max_rss_mb,
             log=self.layout.relative(self.log),
         )
 

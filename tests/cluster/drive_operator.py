@@ -77,7 +77,12 @@ def execute(config: dict[str, Any]) -> None:
         "dag_run": SimpleNamespace(start_date="2026-11-22"),
         "task_state_store": FileStore(Path(config["store"])),
     }
-    result = operator.execute(context)
+    if "event" in config:
+        result = operator.resume(context, config["event"])
+    elif "admitted" in config:
+        result = operator.admitted(context, config["admitted"])
+    else:
+        result = operator.execute(context)
     print(json.dumps({"result": result, "points": points.passed}))
 
 

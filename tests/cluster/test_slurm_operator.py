@@ -16,7 +16,7 @@ from lstops.cluster.records import jobs_dir
 from lstops.embedded.slurm_lab import SlurmLab
 from lstops.site.layout import Layout
 from lstops.site.model import load_site
-from lstops.step.model import Plan, Stage
+from lstops.step.model import Plan, Stage, Step
 
 from .toy import make_site, shell, slurm_cluster, toy_plan, toy_step
 
@@ -32,11 +32,11 @@ def site_file(slurm_lab: SlurmLab, tmp_path_factory: pytest.TempPathFactory) -> 
 class Drive:
     """One DAG run of the toy operator, over several processes."""
 
-    def __init__(self, site_file: Path, folder: Path, number: int, **step: Any) -> None:
+    def __init__(self, site_file: Path, folder: Path, number: int, steps: tuple[Step, ...] = (), **step: Any) -> None:
         self.site = load_site(site_file)
         self.config: dict[str, Any] = {"site": str(site_file), "store": str(folder / f"store{number}.json")}
         step.setdefault("command", shell("sleep 1; $COPY"))
-        self.plan: Plan = toy_plan(self.site, Stage(name="one", steps=(toy_step(number, **step),)))
+        self.plan: Plan = toy_plan(self.site, Stage(name="one", steps=steps or (toy_step(number, **step),)))
         self.config |= {"plan_id": self.plan.plan_id, "run_id": f"run {number}"}
         self.product = self.site.base / f"out/{number}.txt"
         self.output = folder / f"output{number}"

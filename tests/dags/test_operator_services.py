@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster.toy import local_cluster, make_site, shell, toy_plan, toy_step
+from cluster.toy import local_cluster, make_site, one_stage, shell, toy_plan, toy_step
 
 from lstops.cluster.client import ClusterClient, open_client
+from lstops.cluster.records import Owner, all_records
+from lstops.cluster.stage import prepare, submit, wanted_resources
 from lstops.embedded.airflow_env import AirflowFolders
 from lstops.embedded.rest import AirflowClient, TaskInstance
 from lstops.embedded.services import Services
+from lstops.site.layout import Layout
 from lstops.site.model import Site, load_site
 from lstops.step.model import Stage
 
@@ -46,6 +49,7 @@ class World:
     services: Services
     airflow: AirflowClient
     site: Site
+    site_file: Path
     client: ClusterClient
 
     def start(self, name: str, script: str, number: int) -> str:
@@ -88,17 +92,21 @@ def world(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterato
     for name in ("dags", "plugins"):
         (home / name).mkdir(parents=True)
     (home / "dags" / "stage.py").write_text(DAG.replace("SITE", str(site_file)))
+    (home / "dags" / "audit.py").write_text((repository / "dags" / "audit.py").read_text())
     (home / "plugins" / "lstops_plugin.py").write_text((repository / "plugins" / "lstops_plugin.py").read_text())
     services = Services(
-        home, AirflowFolders(home, repository / "airflow.cfg", home / "dags", home / "plugins"), {"LSTOPS_SITE": ""}
+        home,
+        AirflowFolders(home, repository / "airflow.cfg", home / "dags", home / "plugins"),
+        {"LSTOPS_SITE": str(site_file), "LSTOPS_AUDIT_SCHEDULE": ""},
     )
     site = load_site(site_file)
     try:
         services.start()
         airflow = services.client("admin")
-        airflow.wait_for_dag("stage")
-        airflow.unpause("stage")
-        yield World(services, airflow, site, open_client(site))
+        for dag in ("stage", "audit"):
+            airflow.wait_for_dag(dag)
+            airflow.unpause(dag)
+        yield World(services, airflow, site, site_file, open_client(site))
         airflow.close()
     finally:
         services.stop()
@@ -143,6 +151,48 @@ def test_a_killed_triggerer_cancels_nothing_and_the_wait_goes_on(world: World) -
     assert world.ended(run) == "success"
     assert world.states(job) == ["COMPLETED"]
     assert world.task(run).try_number == 1
+
+
+def test_a_deleted_run_cancels_its_job(world: World) -> None:
+    run = world.start("deleted", "sleep 250", 35)
+    job = world.deferred(run)
+    world.airflow.request("DELETE", f"/dags/stage/dagRuns/{run}")
+    world.until(lambda: world.states(job) == [f"CANCELLED by {os.getuid()}"])
+
+
+def test_a_killed_scheduler_and_api_server_lose_nothing(world: World) -> None:
+    run = world.start("headless", "sleep 10; $COPY", 36)
+    job = world.deferred(run)
+    for component in world.services.status().components:
+        if component.name in ("scheduler", "api-server"):
+            assert component.pid is not None
+            os.kill(component.pid, signal.SIGKILL)
+    # the job ends meanwhile
+    world.until(lambda: world.states(job) == ["COMPLETED"])
+    world.services.start()
+    assert world.ended(run) == "success"
+    submitted = [r for r in all_records(Layout(world.site.base, world.site.work)) if r.owner and r.owner.run_id == run]
+    assert [record.job for record in submitted] == [job]
+
+
+def test_the_audit_cancels_what_nobody_waits_for(world: World) -> None:
+    """A worker that died with its database row, as after the metadata database was restored from an old copy."""
+    waiting = world.start("waiting", "sleep 250", 37)
+    kept = world.deferred(waiting)
+    context = one_stage(world.site_file, [toy_step(38, shell("sleep 250"))])
+    owner = Owner(dag_id="stage", run_id="never", task_id="one")
+    resources = wanted_resources(context, (0,))
+    record = prepare(context, "lstops-" + "d" * 20, (0,), resources, {}, owner=owner)
+    record, _ = submit(context, world.client, record)
+    world.airflow.trigger("audit", "audit", {})
+    assert world.airflow.wait_for_run("audit", "audit").state == "success"
+    world.until(lambda: world.states(record.job) == [f"CANCELLED by {os.getuid()}"])
+    assert world.states(kept) == ["RUNNING"]
+    log = world.airflow.log(world.airflow.task_instances("audit", "audit")[0])
+    assert f"cancelled job {record.job} ({record.name}" in log
+    assert "its task stage.one of never is not there any more" in log
+    world.airflow.mark(world.task(waiting), "failed")
+    world.until(lambda: world.states(kept) == [f"CANCELLED by {os.getuid()}"])
 
 
 def test_a_job_cancelled_by_somebody_else_stops_the_task(world: World) -> None:

@@ -17,10 +17,10 @@ from lstops.cluster.commands import Programs
 from lstops.cluster.efficiency import efficiency
 from lstops.cluster.failure import Cause, Failure, classify
 from lstops.cluster.orphans import find_orphans
-from lstops.cluster.parsers import AccountingRow, parse_sacct, parse_squeue
+from lstops.cluster.parsers import AccountingRow, parse_named, parse_sacct
 from lstops.cluster.poller import Ending, JobWatcher, Snapshot, Watchlist, interval, snapshots
 from lstops.cluster.queue import JobView
-from lstops.cluster.records import JobRecord
+from lstops.cluster.records import JobRecord, Owner
 from lstops.cluster.resources import Escalation, Rise, combine, escalate, load_escalation
 from lstops.cluster.states import KNOWN_STATES
 from lstops.cluster.transport import Completed
@@ -243,7 +243,7 @@ class Scripted:
 
 
 async def test_any_number_of_jobs_costs_one_squeue_and_one_sacct_a_look() -> None:
-    queue = "".join(f"{n}_0|RUNNING|0:01|1:00|x|n1|lstops-x|None\n" for n in range(400))
+    queue = "".join(f"{n}_0|RUNNING|0:01|1:00|x|p|1|n1|lstops-x|None\n" for n in range(400))
     gone = "".join(f"{n}_0|n|COMPLETED|0:0|00:01:00|00:30:00||1M|00:30|n1|x\n" for n in range(400, 500))
     transport = Scripted(iter([queue, gone, None, queue, gone]))
     watch = Watchlist()
@@ -287,15 +287,34 @@ def record(**changes: object) -> JobRecord:
 
 
 def test_orphans_are_ours_and_over() -> None:
-    rows = parse_squeue(
-        "9_0|RUNNING|0:01|1:00|x|n1|lstops-a|None\n"
-        "8_0|RUNNING|0:01|1:00|x|n1|lstops-other|None\n"
-        "7|RUNNING|0:01|1:00|x|n1|lstosa|None\n"
-    ).rows
-    assert find_orphans(rows, [record()]) == ()
-    assert [o.job for o in find_orphans(rows, [record(ending="1 of 1 done")])] == ["9"]
-    assert [o.job for o in find_orphans(rows, [record(job="6")])] == ["9"]
-    assert find_orphans(rows, []) == ()
+    tag = "lstops here/1234abcd"
+    jobs = parse_named(
+        f"9|RUNNING|lstops-a|{tag} dag task stage\n9|PENDING|lstops-a|{tag} dag task stage\n"
+        "8|RUNNING|lstops-other|lstops here/1234abcde dag task stage\n"
+        "7|RUNNING|lstosa|whatever | with\nmany lines|9\n6|RUNNING|lstosa2|lstops here/1234abcd not by name\n"
+    )
+    assert [job.job for job in jobs] == ["9", "9", "8", "7", "6"]
+    assert find_orphans(jobs, [record()], tag) == ()
+    assert [o.job for o in find_orphans(jobs, [record(ending="1 of 1 done")], tag)] == ["9"]
+    assert [o.job for o in find_orphans(jobs, [record(job="5")], tag)] == ["9"]
+    # no record: whose it is, its comment says
+    assert [(o.job, o.why) for o in find_orphans(jobs, [], tag)] == [("9", "this site has no record of it")]
+    assert find_orphans(jobs, [], "lstops elsewhere/1234abcd") == ()
+
+
+def test_a_job_whose_task_is_gone_is_an_orphan() -> None:
+    jobs = parse_named("9|RUNNING|lstops-a|lstops x/1 dag task stage")
+    mine = record(owner=Owner(dag_id="d", run_id="r", task_id="t"))
+    asked: list[Owner] = []
+
+    def gone(owner: Owner) -> str | None:
+        asked.append(owner)
+        return "its run was deleted"
+
+    assert [o.why for o in find_orphans(jobs, [mine], "lstops x/1", gone)] == ["its run was deleted"]
+    assert asked == [mine.owner]
+    assert find_orphans(jobs, [mine], "lstops x/1", lambda owner: None) == ()
+    assert find_orphans(jobs, [record()], "lstops x/1", gone) == ()
 
 
 def test_efficiency() -> None:

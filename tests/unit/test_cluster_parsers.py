@@ -31,10 +31,10 @@ from lstops.cluster.states import (
 from lstops.errors import TransportError
 
 SQUEUE = """\
-123_[5-9%2]|PENDING|0:00|30:00|2026-11-23T00:00:01||lstops-aa|JobArrayTaskLimit
-123_3|RUNNING|1-02:03:04|2-00:00:00|2026-11-21T23:59:59|n1|lstops-aa|None
-123_4|COMPLETED|0:07|30:00|2026-11-22T00:00:00|n2|lstops-aa|None
-77|PENDING|0:00|UNLIMITED|N/A||somebody's job|Nodes required for job are DOWN, DRAINED or reserved | really
+123_[5-9%2]|PENDING|0:00|30:00|2026-11-23T00:00:01|short|400||lstops-aa|JobArrayTaskLimit
+123_3|RUNNING|1-02:03:04|2-00:00:00|2026-11-21T23:59:59|short|400|n1|lstops-aa|None
+123_4|COMPLETED|0:07|30:00|2026-11-22T00:00:00|short|400|n2|lstops-aa|None
+77|PENDING|0:00|UNLIMITED|N/A|short,long|300||any job|Nodes required for job are DOWN, DRAINED or reserved | really
 """
 SACCT = """\
 123_4|lstops-aa|COMPLETED|0:0|00:00:07|00:30:00||2000M|00:05.123|n2|2026-11-22T00:00:00

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shlex
 import subprocess
@@ -224,7 +225,7 @@ def squeue(spool: Spool, words: list[str]) -> int:
     everything = options.get("t") == "all"
     # format letters, and literal text marked by a leading "="
     parts = [part if part.startswith("%") else f"={part}" for part in _FORMAT.findall(options.get("o", "%i %T %j"))]
-    if unknown := [part for part in parts if part.startswith("%") and part[1:] not in "iAFTMlSNjr"]:
+    if unknown := [part for part in parts if part.startswith("%") and part[1:] not in "iAFTMlSNjrukPQ"]:
         raise RefusedError(f"Invalid job format specification: {unknown[0]}")
     now = time.time()
     for job in spool.all():
@@ -244,6 +245,11 @@ def squeue(spool: Spool, words: list[str]) -> int:
                 "%N": os.uname().nodename if task.started else "",
                 "%j": job.options.name,
                 "%r": task.reason,
+                "%u": pwd.getpwuid(os.getuid()).pw_name,
+                "%k": job.options.comment,
+                "%P": "local",
+                # first come, first served
+                "%Q": "1",
             }
             print("".join(values.get(part, part[1:]) for part in parts))
     return 0

@@ -1,0 +1,47 @@
+"""Every day: what is there that should not be, and what is not there that should."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from airflow.sdk import dag, task
+
+from lstops.airflow.context import site_of_environment
+from lstops.airflow.policy import stage_retry_policy, submission_pool
+
+#: At noon UTC, when the night's reduction is usually over. A site may choose another cron expression; empty: by hand.
+SCHEDULE = os.environ.get("LSTOPS_AUDIT_SCHEDULE", "0 12 * * *")
+
+DOC = """
+### What is left behind
+
+- **orphans**: jobs of ours in the queue that no task waits for any more (its run was deleted, its stage is over) are
+  cancelled. Only jobs with our names *and* a record or a comment of this site are touched.
+"""
+
+
+@dag(
+    dag_id="audit",
+    schedule=SCHEDULE or None,
+    start_date=datetime(2024, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30), "retry_policy": stage_retry_policy()},
+    tags=["lstops"],
+    doc_md=DOC,
+)
+def audit() -> None:
+    """Wire the tasks."""
+
+    @task(pool=submission_pool())
+    def orphans(**context: Any) -> list[str]:
+        from lstops.airflow.owners import cancel_orphans
+
+        return cancel_orphans(site_of_environment(), context["ti"])
+
+    orphans()
+
+
+audit()
