@@ -19,6 +19,9 @@ DOC = """
 
 - **orphans**: jobs of ours in the queue that no task waits for any more (its run was deleted, its stage is over) are
   cancelled. Only jobs with our names *and* a record or a comment of this site are touched.
+- **files**: products against their manifests and the catalogue, published versions against their digests, what is
+  foreign, unfinished or left behind. A part of the contents is read each day, another one every day. Nothing is
+  changed; with findings the task fails and its log names each with what helps (`lstops audit` says the same).
 """
 
 
@@ -41,7 +44,18 @@ def audit() -> None:
 
         return cancel_orphans(site_of_environment(), context["ti"])
 
+    @task(retries=0)
+    def files() -> str:
+        from lstops.errors import ProductInvalid
+        from lstops.operations.audit import audit_site
+
+        report = audit_site(site_of_environment())
+        if report.findings:
+            raise ProductInvalid(report.text(), "see `lstops audit`; each finding has its remedy.")
+        return report.text()
+
     orphans()
+    files()
 
 
 audit()

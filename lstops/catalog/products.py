@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, exists, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
-from lstops.catalog.tables import LineageRow, ProductionRow, ProductRow
-from lstops.errors import DataError
+from lstops.catalog.tables import LineageRow, ProductRow
 from lstops.night import Night
 from lstops.step.manifest import ArtifactRecord, Manifest
 
 CANDIDATE, CURRENT, SUPERSEDED, WITHDRAWN = "candidate", "current", "superseded", "withdrawn"
+#: kind of a published version; its lineage are the products in it
+BUNDLE = "bundle"
+_BATCH = 500
+_LINEAGE_BATCH = 5000
+
+
+@dataclass(frozen=True)
+class NewProduct:
+    """A product as it is stored, with (path, sha256, kind) of what it was made from."""
+
+    values: Mapping[str, Any]
+    made_from: tuple[tuple[str, str, str], ...]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Path and content."""
+        return self.values["path"], self.values["sha256"]
 
 
 def record_manifests(session: Session, manifests: Iterable[Manifest]) -> int:
@@ -26,43 +43,86 @@ def record_manifests(session: Session, manifests: Iterable[Manifest]) -> int:
     int
         Number of products that were not known before. Recording again changes nothing.
     """
+    return record_products(session, (_product(m, output) for m in manifests for output in m.outputs))
+
+
+def record_products(session: Session, products: Iterable[NewProduct]) -> int:
+    """Store products and their lineage; of one content made twice, the later making counts.
+
+    An older content of the same path that was never published is superseded.
+    """
+    latest: dict[tuple[str, str], NewProduct] = {}
+    for product in products:
+        known = latest.get(product.key)
+        if known is None or known.values["made_at"] <= product.values["made_at"]:
+            latest[product.key] = product
     new = 0
-    for manifest in manifests:
-        for output in manifest.outputs:
-            new += _record(session, manifest, output)
+    found = list(latest.values())
+    for start in range(0, len(found), _BATCH):
+        new += _store(session, found[start : start + _BATCH])
     return new
 
 
-def _record(session: Session, manifest: Manifest, output: ArtifactRecord) -> int:
+def _store(session: Session, batch: Sequence[NewProduct]) -> int:
+    statement = insert(ProductRow).values([dict(p.values) for p in batch])
+    taken = statement.excluded
+    changed = {name: taken[name] for name in ("step_key", "plan_id", "made_at", "night", "run_id", "production")}
+    rows: Sequence[Any] = session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["path", "sha256"], set_=changed, where=taken.made_at > ProductRow.made_at
+        ).returning(ProductRow.id, ProductRow.path, ProductRow.sha256, literal_column("xmax = 0"))
+    ).all()
+    ids = {(path, sha256): product_id for product_id, path, sha256, _ in rows}
+    if old := [product_id for product_id, _, _, is_new in rows if not is_new]:
+        session.execute(delete(LineageRow).where(LineageRow.product_id.in_(old)))
+    links = [
+        {"product_id": ids[p.key], "input_path": path, "input_sha256": sha256, "input_kind": kind}
+        for p in batch
+        if p.key in ids
+        for path, sha256, kind in dict.fromkeys(p.made_from)
+    ]
+    for start in range(0, len(links), _LINEAGE_BATCH):
+        part = insert(LineageRow).values(links[start : start + _LINEAGE_BATCH])
+        session.execute(part.on_conflict_do_nothing())
+    _supersede_older(session, [path for path, _ in ids])
+    return sum(is_new for *_, is_new in rows)
+
+
+def _supersede_older(session: Session, paths: Sequence[str]) -> None:
+    newer = aliased(ProductRow)
+    is_older = exists().where(newer.path == ProductRow.path, newer.made_at > ProductRow.made_at)
+    for known, status, older in ((CANDIDATE, SUPERSEDED, is_older), (SUPERSEDED, CANDIDATE, ~is_older)):
+        session.execute(
+            update(ProductRow)
+            .where(ProductRow.path.in_(paths), ProductRow.status == known, ProductRow.published_at.is_(None), older)
+            .values(status=status)
+            .execution_options(synchronize_session="fetch")
+        )
+
+
+def _product(manifest: Manifest, output: ArtifactRecord) -> NewProduct:
     context = manifest.plan_context
     night = context.get("night")
-    statement = insert(ProductRow).values(
-        path=output.path,
-        kind=output.kind.value,
-        sha256=output.state.sha256,
-        size=output.state.size,
-        step_key=manifest.key,
-        plan_id=manifest.plan_id,
-        night=Night.parse(night).date if night else None,
-        run_id=_run_of(manifest.subject),
-        production=context.get("production"),
-        status=CANDIDATE,
-        facts=output.facts,
-        made_at=datetime.fromisoformat(manifest.ended),
+    run_id = _run_of(manifest.subject)
+    # a night's plan names the production by run, a production's plan is about one
+    by_run = context.get("runs", {}).get(str(run_id), {})
+    return NewProduct(
+        {
+            "path": output.path,
+            "kind": output.kind.value,
+            "sha256": output.state.sha256,
+            "size": output.state.size,
+            "step_key": manifest.key,
+            "plan_id": manifest.plan_id,
+            "night": Night.parse(night).date if night else None,
+            "run_id": run_id,
+            "production": context.get("production") or by_run.get("production"),
+            "status": CANDIDATE,
+            "facts": output.facts,
+            "made_at": datetime.fromisoformat(manifest.ended),
+        },
+        tuple((item.path, item.state.sha256, item.kind.value) for item in manifest.inputs),
     )
-    product_id = session.scalar(
-        statement.on_conflict_do_nothing(index_elements=["path", "sha256"]).returning(ProductRow.id)
-    )
-    if product_id is None:
-        return 0
-    for item in manifest.inputs:
-        session.add(
-            LineageRow(
-                product_id=product_id, input_path=item.path, input_sha256=item.state.sha256, input_kind=item.kind.value
-            )
-        )
-    session.flush()
-    return 1
 
 
 def _run_of(subject: str) -> int | None:
@@ -70,67 +130,25 @@ def _run_of(subject: str) -> int | None:
     return int(number) if word == "run" and number.isdigit() else None
 
 
-def mark_published(session: Session, paths: Sequence[str]) -> None:
-    """Products at these paths are published now; others of the same paths are superseded."""
-    for path in paths:
-        rows = session.scalars(
-            select(ProductRow).where(ProductRow.path == path).order_by(ProductRow.made_at.desc())
-        ).all()
-        if not rows:
-            raise DataError(f"the catalogue has no product {path}.", "record its manifest first.")
-        newest, *others = rows
-        newest.status = CURRENT
-        newest.published_at = newest.published_at or datetime.now(timezone.utc)
-        for other in others:
-            other.status = SUPERSEDED
-
-
 def products(
-    session: Session, kind: str | None = None, run_id: int | None = None, night: Night | None = None
+    session: Session,
+    kind: str | None = None,
+    run_id: int | None = None,
+    night: Night | None = None,
+    *,
+    production: str | None = None,
+    status: str | None = None,
+    ids: Collection[int] | None = None,
+    limit: int | None = None,
 ) -> list[ProductRow]:
     """Products, the newest first."""
-    query = select(ProductRow).order_by(ProductRow.made_at.desc(), ProductRow.path)
-    if kind:
-        query = query.where(ProductRow.kind == kind)
-    if run_id is not None:
-        query = query.where(ProductRow.run_id == run_id)
+    query = select(ProductRow).order_by(ProductRow.made_at.desc(), ProductRow.path).limit(limit)
+    wanted = {"kind": kind, "run_id": run_id, "production": production, "status": status}
+    for column, value in wanted.items():
+        if value is not None:
+            query = query.where(getattr(ProductRow, column) == value)
     if night is not None:
         query = query.where(ProductRow.night == night.date)
+    if ids is not None:
+        query = query.where(ProductRow.id == func.any(sorted(ids)))
     return list(session.scalars(query))
-
-
-@dataclass(frozen=True)
-class RegisteredProduction:
-    """A production as it is registered."""
-
-    name: str
-    line: str
-    lstchain_version: str
-    tailcut: str
-    nsb_level_ghz: float
-    models_path: str
-    models_sha256: str
-    irf_dir: str
-    config: dict[str, object]
-    facts: dict[str, object]
-    plan_id: str
-
-
-def register_production(session: Session, production: RegisteredProduction) -> None:
-    """Register a production as current; the same name again replaces the record (its products keep their history)."""
-    values = {name: getattr(production, name) for name in production.__dataclass_fields__}
-    values["status"] = CURRENT
-    statement = insert(ProductionRow).values(**values)
-    rest = {k: v for k, v in values.items() if k not in ("name", "line")}
-    session.execute(statement.on_conflict_do_update(index_elements=["name", "line"], set_=rest))
-
-
-def current_productions(session: Session, line: str | None = None) -> list[ProductionRow]:
-    """Registered productions that may be used."""
-    query = select(ProductionRow).where(ProductionRow.status == CURRENT).order_by(ProductionRow.nsb_level_ghz)
-    return list(session.scalars(query.where(ProductionRow.line == line) if line else query))
-
-
-def set_production_status(session: Session, name: str, status: str) -> None:
-    """Change the status of a production on all its lines."""
-    session.execute(update(ProductionRow).where(ProductionRow.name == name).values(status=status))

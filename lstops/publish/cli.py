@@ -1,4 +1,4 @@
-"""`lstops published`: what is published, whether it is whole, and the withdrawal of a version."""
+"""Publication by hand: `lstops publish`, `withdraw`, `supersede`; and what is published: `lstops published`."""
 
 from __future__ import annotations
 
@@ -9,23 +9,108 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lstops.errors import ProductInvalid
-from lstops.publish.model import CURRENT, VersionState
-from lstops.publish.versions import list_versions, problems
+from lstops.errors import ConfigError, ProductInvalid
+from lstops.publish.model import CURRENT, VersionInfo, VersionState
+from lstops.publish.notices import checked_words
+from lstops.publish.versions import list_versions, problems, split_version, version_folders
+from lstops.publish.withdraw import supersede as supersede_version
 from lstops.publish.withdraw import withdraw as withdraw_version
 from lstops.site.layout import Layout
-from lstops.site.model import load_site
+from lstops.site.model import Site, load_site
 
 app = typer.Typer(help="Published DL3 bundles and their versions.", no_args_is_help=True)
+publish_app = typer.Typer(help="Publish by hand what a night's plans have made.")
+withdraw_app = typer.Typer(help="Withdraw a published version.")
+supersede_app = typer.Typer(help="Replace a published version by another.")
 
-Folder = Annotated[str, typer.Argument(help="Folder of the versions, relative to the site's base (DL3/20240115/...).")]
 SiteFile = Annotated[str | None, typer.Option("--site", help="Site file; default: $LSTOPS_SITE.")]
+Author = Annotated[str, typer.Option(help="Who decides it.")]
+Reason = Annotated[str, typer.Option(help="Why, for those who used it.")]
 _STYLE = {VersionState.CURRENT: "green", VersionState.SUPERSEDED: "dim", VersionState.WITHDRAWN: "bold red"}
 
 
-def _layout(site: str | None) -> Layout:
-    loaded = load_site(site)
-    return Layout(loaded.base, loaded.work)
+def _layout(site: Site) -> Layout:
+    return Layout(site.base, site.work)
+
+
+@publish_app.command()
+def publish(
+    night: Annotated[str, typer.Argument(help="YYYYMMDD, the date before midnight.")],
+    author: Author,
+    reason: Reason,
+    site: SiteFile = None,
+) -> None:
+    """Publish what the last plans of a night have made; what is published already stays as it is.
+
+    The DAG `nightly` does this by itself. By hand it is for a night whose publication failed or was held back.
+    """
+    from lstops.catalog.database import catalog_session
+    from lstops.catalog.nights import find_night
+    from lstops.night import Night
+    from lstops.operations.reduction import publish as publish_night
+
+    author, reason = checked_words(f"the publication of {night}", author, reason)
+    loaded, chosen = load_site(site), Night.parse(night)
+    with catalog_session() as session:
+        row = find_night(session, chosen)
+    if not row.reduction_plan or not row.collection_plan:
+        raise ConfigError(f"night {chosen.iso} was not reduced.", "start the DAG `nightly` for it.")
+    found = publish_night(loaded, chosen, row.reduction_plan, row.collection_plan, author=author, reason=reason)
+    for path in found:
+        typer.echo(path)
+    if not found:
+        raise ProductInvalid(
+            f"night {chosen.iso} has nothing to publish.", f"see `lstops night {night}` for what is blocked."
+        )
+
+
+@withdraw_app.command()
+def withdraw(
+    version: Annotated[str, typer.Argument(help="DL3/.../v0001, relative to the site's base or absolute.")],
+    author: Author,
+    reason: Reason,
+    site: SiteFile = None,
+) -> None:
+    """Withdraw a version: it stays, with a notice, and `current` leaves it."""
+    layout = _layout(load_site(site))
+    folder, name = split_version(_relative(version, layout))
+    done = withdraw_version(folder, name, author, reason, layout)
+    typer.echo(f"{folder}/{name} is withdrawn; {CURRENT} is {done.current or 'nothing'}")
+    _record(layout, folder)
+
+
+@supersede_app.command()
+def supersede(
+    version: Annotated[str, typer.Argument(help="DL3/.../v0001, relative to the site's base or absolute.")],
+    by: Annotated[str, typer.Option(help="The version to use instead, in the same folder or in another.")],
+    author: Author,
+    reason: Reason,
+    site: SiteFile = None,
+) -> None:
+    """Replace a version by another: it stays, with a notice that names the other one.
+
+    A new version of the same folder supersedes the older ones by itself.
+    """
+    layout = _layout(load_site(site))
+    folder, name = split_version(_relative(version, layout))
+    other = _relative(by, layout)
+    done = supersede_version(folder, name, other, author, reason, layout)
+    typer.echo(f"{folder}/{name} is superseded by {done.by}; {CURRENT} is {done.current or 'nothing'}")
+    for changed in dict.fromkeys([folder, split_version(other)[0]]):
+        _record(layout, changed)
+
+
+def _relative(version: str, layout: Layout) -> str:
+    return layout.relative(layout.base / version).rstrip("/")
+
+
+def _record(layout: Layout, folder: str) -> None:
+    """Bring the catalogue to what the folder says; the same command again does it if this one dies before."""
+    from lstops.catalog.bundles import record_versions
+    from lstops.catalog.database import catalog_session
+
+    with catalog_session() as session:
+        record_versions(session, layout, folder)
 
 
 @app.command("list")
@@ -34,22 +119,21 @@ def list_published(
     site: SiteFile = None,
 ) -> None:
     """Versions with their state."""
-    layout = _layout(site)
-    folders = [folder] if folder else _folders(layout)
+    layout = _layout(load_site(site))
     table = Table("folder", "version", "state", "published", "content", "note")
-    for name in folders:
+    for name in [folder] if folder else version_folders(layout):
         for v in list_versions(name, layout):
-            note = f"{v.withdrawal.author}: {v.withdrawal.reason}" if v.withdrawal else ""
-            table.add_row(
-                Text(name), v.version, Text(v.state.value, _STYLE[v.state]), v.published_at, v.digest[:12], Text(note)
-            )
+            state = Text(v.state.value, _STYLE[v.state])
+            table.add_row(Text(name), v.version, state, v.published_at, v.digest[:12], Text(_note(v)))
     Console().print(table)
 
 
-def _folders(layout: Layout) -> list[str]:
-    """Every folder below DL3/ that holds versions."""
-    found = {p.parent for p in layout.absolute("DL3").glob("**/v[0-9][0-9][0-9][0-9]*") if p.is_dir()}
-    return sorted(layout.relative(p) for p in found)
+def _note(version: VersionInfo) -> str:
+    if notice := version.withdrawal:
+        return f"{notice.author}: {notice.reason}"
+    if replaced := version.supersession:
+        return f"by {replaced.by}; {replaced.author}: {replaced.reason}"
+    return ""
 
 
 @app.command()
@@ -57,10 +141,13 @@ def check(
     folder: Annotated[str | None, typer.Argument(help="Folder, relative to the site's base; default: all.")] = None,
     site: SiteFile = None,
 ) -> None:
-    """Read every file of every version again and compare the digests; exit status 76 if one differs."""
-    layout = _layout(site)
+    """Read every file of every version again and compare the digests; exit status 76 if one differs.
+
+    Needs no catalogue. `lstops audit` looks at more.
+    """
+    layout = _layout(load_site(site))
     damaged = []
-    for name in [folder] if folder else _folders(layout):
+    for name in [folder] if folder else version_folders(layout):
         for v in list_versions(name, layout):
             found = problems(layout.absolute(v.path))
             damaged += [f"{v.path}: {p}" for p in found]
@@ -70,16 +157,3 @@ def check(
             f"{len(damaged)} published file(s) are damaged: {'; '.join(damaged)}.",
             "withdraw the version, or publish its night again: a damaged version is superseded.",
         )
-
-
-@app.command()
-def withdraw(
-    folder: Folder,
-    version: Annotated[str, typer.Argument(help="v0001")],
-    author: Annotated[str, typer.Option(help="Who withdraws it.")],
-    reason: Annotated[str, typer.Option(help="Why, for those who used it.")],
-    site: SiteFile = None,
-) -> None:
-    """Withdraw a version: it stays, with a notice, and `current` leaves it."""
-    done = withdraw_version(folder, version, author, reason, _layout(site))
-    typer.echo(f"{folder}/{version} is withdrawn; {CURRENT} is {done.current or 'nothing'}")

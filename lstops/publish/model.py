@@ -52,7 +52,7 @@ class RunVerdict:
     quantities : dict
         Run-wise numbers by name, unit in the name (mean_diffuse_nsb_std_pe, ...).
     reasons : tuple of str
-        Why it was not selected, in words; also a quarantine's cause.
+        What speaks against the run and what people decided about it, in words; also a quarantine's cause.
     """
 
     run_id: int

@@ -30,7 +30,7 @@ def withdrawal_of(version: Path) -> Withdrawal | None:
 def supersession_of(version: Path, layout: Layout) -> Supersession | None:
     """The notice of a version that a person replaced, as long as what replaced it was not withdrawn itself."""
     found = _read(version / model.SUPERSEDED)
-    if found is None or withdrawal_of(layout.absolute(found["by"])) is not None:
+    if found is None or (found["by"] and withdrawal_of(layout.absolute(found["by"])) is not None):
         return None
     return Supersession(version.name, found["by"], found["author"], found["reason"], found["at"])
 
@@ -45,10 +45,8 @@ def _read(path: Path) -> dict[str, str] | None:
         document = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         return None
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error}.", "restore the notice; it says why, by whom, when."
-        ) from None
+    except yaml.YAMLError:
+        document = None  # damaged, but there: the version stays out of use
     fields: dict[str, Any] = document if isinstance(document, dict) else {}
     return {key: str(fields.get(key, "")) for key in ("version", "by", "author", "reason", "at")}
 

@@ -122,6 +122,15 @@ def list_versions(folder: str, layout: Layout) -> tuple[VersionInfo, ...]:
     return tuple(found)
 
 
+def checksums_of(version: Path) -> dict[str, str]:
+    """Digest by file name; empty where the list is missing or damaged."""
+    try:
+        lines = (version / model.CHECKSUMS).read_text().splitlines()
+        return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
 def problems(version: Path) -> tuple[str, ...]:
     """What is wrong with a version on disk: every digest is read again.
 
@@ -131,10 +140,8 @@ def problems(version: Path) -> tuple[str, ...]:
         Empty if all files are there, unchanged, and no others.
     """
     document = bundle_of(version)
-    try:
-        lines = (version / model.CHECKSUMS).read_text().splitlines()
-        expected = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-    except (FileNotFoundError, ValueError):
+    expected = checksums_of(version)
+    if not expected:
         return (f"{version} has no readable {model.CHECKSUMS}",)
     found = {p.relative_to(version).as_posix() for p in version.rglob("*") if not p.is_dir()}
     said = [f"{name} is missing" for name in sorted(set(expected) - found)]

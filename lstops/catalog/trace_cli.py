@@ -1,0 +1,164 @@
+"""`lstops products`: what was made. `lstops trace`: from what, how, and what was made from it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lstops.catalog.database import catalog_session
+from lstops.catalog.products import products
+from lstops.catalog.story import Story, facts_of, notice_of
+from lstops.catalog.trace import Graph, NodeUse, ancestors, descendants, node_use
+from lstops.errors import ConfigError
+from lstops.night import Night
+
+products_app = typer.Typer(help="What was made, the newest first.")
+trace_app = typer.Typer(help="How a file came to be, and what depends on it.")
+
+SiteFile = Annotated[str | None, typer.Option("--site", help="Site file; default: $LSTOPS_SITE.")]
+_COLUMNS = ("made_at", "kind", "status", "run", "night", "production", "path", "sha256", "notice")
+
+
+class OutputFormat(str, Enum):
+    """How a list is written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+@products_app.command()
+def products_list(
+    kind: Annotated[str | None, typer.Option(help="dl2, dl3, models, irf, bundle, ...")] = None,
+    run: Annotated[int | None, typer.Option(help="Run number.")] = None,
+    night: Annotated[str | None, typer.Option(help="YYYYMMDD")] = None,
+    production: Annotated[str | None, typer.Option(help="Name of a Monte Carlo production.")] = None,
+    status: Annotated[str | None, typer.Option(help="candidate, current, superseded, withdrawn")] = None,
+    without_node: Annotated[
+        str | None,
+        typer.Option(
+            "--without-node", help="Only what depends on models trained without this node (theta_6.000_az_180.000)."
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="So many at most.")] = None,
+    output: Annotated[OutputFormat, typer.Option("--format", help="How to write it.")] = OutputFormat.TABLE,
+) -> None:
+    """What was made, the newest first."""
+    if without_node and not kind:
+        raise ConfigError("--without-node needs --kind.", "say what you look for: --kind dl3.")
+    use = None
+    with catalog_session() as session:
+        if without_node and kind:
+            use = node_use(session, without_node, kind)
+        rows = products(
+            session,
+            kind,
+            run,
+            Night.parse(night) if night else None,
+            production=production,
+            status=status,
+            ids=None if use is None else use.without | use.unknown,
+            limit=limit,
+        )
+    found = [facts_of(row) | _node_facts(row.id, without_node, use) for row in rows]
+    columns = (*_COLUMNS, "node") if use is not None else _COLUMNS
+    if output is OutputFormat.JSON:
+        typer.echo(json.dumps(found, indent=1))
+    elif output is OutputFormat.CSV:
+        writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    else:
+        _table(found, columns)
+
+
+def _node_facts(product_id: int, node: str | None, use: NodeUse | None) -> dict[str, Any]:
+    if use is None:
+        return {}
+    return {"node": f"without {node}" if product_id in use.without else "unknown: its models were not made here"}
+
+
+def _table(found: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+    shown = [c for c in columns if c in ("made_at", "kind", "status", "path") or any(row[c] for row in found)]
+    table = Table(*shown)
+    for row in found:
+        cells = {**row, "made_at": row["made_at"][:16].replace("T", " "), "sha256": row["sha256"][:12]}
+        table.add_row(*(Text("" if cells[c] is None else str(cells[c])) for c in shown))
+    Console().print(table)
+
+
+@trace_app.command()
+def trace(
+    target: Annotated[
+        str,
+        typer.Argument(help="A path, a published file or a copy of one, a digest, or a production.", metavar="FILE"),
+    ],
+    up: Annotated[bool, typer.Option("--up", help="Only what it was made from.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Only what was made from it.")] = False,
+    kind: Annotated[str | None, typer.Option(help="Only products of this kind, as a list (dl3, bundle, ...).")] = None,
+    versions: Annotated[bool, typer.Option("--all", help="Also older contents of the same path.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Every input, however many.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    prov: Annotated[Path | None, typer.Option(help="Write the provenance there, as W3C PROV-JSON.")] = None,
+    site: SiteFile = None,
+) -> None:
+    """How a file came to be (up to DL1, models, nodes, configurations, jobs, software), and what depends on it."""
+    from lstops.catalog.find import find_contents
+    from lstops.site.layout import Layout
+    from lstops.site.model import load_site
+    from lstops.step.manifest import write_atomically
+
+    loaded = load_site(site)
+    layout = Layout(loaded.base, loaded.work)
+    with catalog_session() as session:
+        found = find_contents(session, target, layout)
+        one_path = len({content.path for content in found}) == 1
+        roots = found if versions or not one_path else found[:1]
+        stories = {}
+        if up or not down:
+            stories["up"] = Story(ancestors(session, roots), layout)
+        if down or not up:
+            stories["down"] = Story(descendants(session, roots), layout, downwards=True)
+    if prov:
+        write_atomically(
+            prov, json.dumps(_union(list(stories.values()), layout).prov(), indent=1, sort_keys=True) + "\n"
+        )
+        typer.echo(f"{prov}: PROV-JSON of {target}", err=as_json)
+    if as_json:
+        typer.echo(
+            json.dumps({"target": target, **{name: story.document() for name, story in stories.items()}}, indent=1)
+        )
+        return
+    if kind:
+        rows = [s.graph.rows.get(c) or c for s in stories.values() for c in s.graph.of_kind(kind)]
+        for row in dict.fromkeys(rows):
+            notice = "" if isinstance(row, tuple) else f"  {row.status}{notice_of(row)}"
+            typer.echo(f"{row.path}  {row.sha256[:12]}{notice}")
+        return
+    console = Console()
+    for name, story in stories.items():
+        console.print(Text("made from" if name == "up" else "used by", "bold underline"))
+        for root in roots:
+            console.print(story.tree(root, full=full))
+    if len(roots) < len(found):
+        console.print(Text(f"{len(found) - len(roots)} older content(s) of this path: --all", "dim"))
+
+
+def _union(stories: list[Story], layout: Any) -> Story:
+    graphs = [story.graph for story in stories]
+    inputs: dict[Any, tuple[Any, ...]] = {}
+    for graph in graphs:
+        for content, used in graph.inputs.items():
+            inputs[content] = tuple(sorted({*inputs.get(content, ()), *used}))
+    kinds = {c: k for graph in graphs for c, k in graph.kinds.items()}
+    rows = {c: r for graph in graphs for c, r in graph.rows.items()}
+    return Story(Graph(graphs[0].roots, kinds, rows, inputs), layout)

@@ -1,0 +1,181 @@
+"""Audit of what is published: every version against its own digests, modes and pointer. Reads, changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from lstops.errors import LstOpsError
+from lstops.publish import model
+from lstops.publish.notices import is_usable, withdrawal_of
+from lstops.publish.provenance import manifests_in
+from lstops.publish.versions import (
+    POINTER_PREFIX,
+    STAGE_PREFIX,
+    bundle_of,
+    checksums_of,
+    problems,
+    version_folders,
+    version_name,
+    version_numbers,
+)
+from lstops.site.layout import Layout
+
+Chosen = Callable[[str], bool]
+_REPUBLISH = "publish the night again (`lstops publish`): a damaged version is superseded, not repaired."
+
+
+class Code(str, Enum):
+    """What is wrong."""
+
+    DAMAGED = "damaged"
+    WRITABLE = "writable"
+    POINTER = "pointer"
+    FOREIGN = "foreign"
+    LEFTOVER = "leftover"
+    MISSING = "missing"
+    CHANGED = "changed"
+    STALE = "stale"
+    UNREADABLE = "unreadable"
+    UNFINISHED = "unfinished"
+    UNRECORDED = "unrecorded"
+    UNKNOWN = "unknown"
+    STATUS = "status"
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the site's base.
+    what, remedy : str
+        For people.
+    """
+
+    code: Code
+    path: str
+    what: str
+    remedy: str
+
+
+def audit_published(layout: Layout, read_whole: Chosen, is_old: Callable[[Path], bool]) -> Iterator[Finding]:
+    """Findings below DL3/.
+
+    Parameters
+    ----------
+    read_whole : callable
+        Of a version's path: whether its files are read again. Of the others, names, sizes and modes are compared.
+    is_old : callable
+        Whether a file was left alone long enough to be no work in progress.
+    """
+    folders = version_folders(layout)
+    for folder in folders:
+        yield from _pointer(folder, layout)
+        for number in version_numbers(layout.absolute(folder)):
+            path = f"{folder}/{version_name(number)}"
+            yield from _version(path, layout, read_whole(path))
+    yield from _others(layout, folders, is_old)
+
+
+def _version(path: str, layout: Layout, whole: bool) -> Iterator[Finding]:
+    version = layout.absolute(path)
+    for found in problems(version) if whole else _quick_problems(version):
+        yield Finding(Code.DAMAGED, path, found, _REPUBLISH)
+    if whole:
+        yield from _against_provenance(path, version)
+    for file in (version, *sorted(version.iterdir())):
+        if file.lstat().st_mode & 0o222 and not file.is_symlink():
+            yield Finding(
+                Code.WRITABLE,
+                layout.relative(file),
+                "can be written",
+                "chmod a-w, and find out who changed it; `lstops audit --full` tells whether its content was altered.",
+            )
+
+
+def _quick_problems(version: Path) -> Iterator[str]:
+    """Names and sizes only."""
+    listed = bundle_of(version).get("files", {})
+    if not listed:
+        yield f"{model.BUNDLE} cannot be read"
+        return
+    found = {p.name for p in version.iterdir()}
+    for name in sorted(set(listed) - found):
+        yield f"{name} is missing"
+    for name in sorted(found - set(listed) - {model.BUNDLE, model.CHECKSUMS, *model.NOTICES}):
+        yield f"{name} does not belong to it"
+    for name in sorted(found & set(listed)):
+        if (version / name).is_symlink() or (version / name).stat().st_size != listed[name]["size"]:
+            yield f"{name} was changed"
+
+
+def _against_provenance(path: str, version: Path) -> Iterator[Finding]:
+    """A DL3 that is altered together with its checksum still differs from what its step made."""
+    try:
+        made = {o.state.sha256 for m in manifests_in(version / model.PROVENANCE) for o in m.outputs}
+    except LstOpsError:
+        return  # its own digest differs or is missing, and is named
+    for name, digest in checksums_of(version).items():
+        if name.startswith("dl3_") and digest not in made:
+            what = f"{name} is not the file that its step made ({model.PROVENANCE})"
+            yield Finding(Code.DAMAGED, path, what, _REPUBLISH)
+
+
+def _pointer(folder: str, layout: Layout) -> Iterator[Finding]:
+    absolute = layout.absolute(folder)
+    pointer = absolute / model.CURRENT
+    names = [version_name(n) for n in version_numbers(absolute)]
+    path = f"{folder}/{model.CURRENT}"
+    if not pointer.is_symlink():
+        if pointer.exists():
+            yield Finding(Code.POINTER, path, "is no symbolic link", "move it away; lstops did not make it.")
+        elif usable := [n for n in names if is_usable(absolute / n, layout)]:
+            yield Finding(
+                Code.POINTER,
+                path,
+                f"is missing, though {usable[-1]} may be used",
+                "publish the night again: it is set.",
+            )
+        return
+    target = os.readlink(pointer)
+    if target not in names:
+        yield Finding(
+            Code.POINTER, path, f"points to {target!r}, which is no version", "remove it, then publish again."
+        )
+    elif not is_usable(absolute / target, layout):
+        verb = "withdraw" if withdrawal_of(absolute / target) else "supersede"
+        yield Finding(
+            Code.POINTER, path, f"points to {target}, which must not be used", f"run `lstops {verb}` for it once more."
+        )
+
+
+def _others(layout: Layout, folders: tuple[str, ...], is_old: Callable[[Path], bool]) -> Iterator[Finding]:
+    """What lies below DL3/ and is part of no version."""
+    root = layout.absolute("DL3")
+    known = {layout.absolute(folder) for folder in folders}
+    for parent, names, files in os.walk(root):
+        here = Path(parent)
+        is_folder = here in known
+        versions = {version_name(n) for n in version_numbers(here)} if is_folder else set()
+        hidden = (STAGE_PREFIX, POINTER_PREFIX)
+        for name in sorted([*names, *files]):
+            path = here / name
+            if name.startswith(hidden):
+                if is_old(path):
+                    yield Finding(
+                        Code.LEFTOVER,
+                        layout.relative(path),
+                        "was left behind by a publication that died",
+                        "nothing to do: the next publication into this folder removes it.",
+                    )
+            elif (name in files or path.is_symlink()) and not (is_folder and name in (model.CURRENT, ".lock")):
+                remedy = "move it away: below DL3/ there are published versions only."
+                yield Finding(Code.FOREIGN, layout.relative(path), "was not published by lstops", remedy)
+        # in place, as os.walk wants it: versions were looked into, links are not followed
+        names[:] = sorted(n for n in names if n not in versions and not n.startswith(hidden))
