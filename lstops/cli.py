@@ -102,19 +102,20 @@ def _main(
 @step_app.command("run")
 def step_run(
     plan: PlanArgument,
-    index: Annotated[int, typer.Option("--index", min=0, help="Position of the step in the plan.")],
+    index: Annotated[list[int], typer.Option("--index", min=0, help="Position of a step in the plan; repeatable.")],
     site: SiteOption = None,
 ) -> None:
-    """Run one step of a plan; done or up to date is exit status 0."""
+    """Run steps of a plan; done or up to date is exit status 0. A step that fails does not stop those after it."""
     from lstops.site.model import load_site
     from lstops.step.plans import load_plan, site_of_plan
-    from lstops.step.runner import run_step
+    from lstops.step.worker import run_steps
 
     job = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ.get("SLURM_JOB_ID", ""))
     if job and (task := os.environ.get("SLURM_ARRAY_TASK_ID")):
         job = f"{job}_{task}"
-    report = run_step(load_plan(plan), index, load_site(site) if site else site_of_plan(plan), job)
-    typer.echo(f"{report.label}: {report.ending.value}")
+    status = run_steps(load_plan(plan), index, load_site(site) if site else site_of_plan(plan), job, typer.echo)
+    if status:
+        raise typer.Exit(status)
 
 
 @step_app.command("list")

@@ -139,7 +139,11 @@ def test_each_step_is_judged_by_itself(
 def test_the_step_that_ended_the_task_is_blamed_and_those_after_it_are_not(state: str, code: str, cause: str) -> None:
     expected = [("done", False), (cause, False), (cause, True), (cause, True)]
     assert causes(state, code, {0: DONE}) == expected
-    assert causes(state, code, {0: DONE, 1: report("TerminatedError")}) == expected
+
+
+def test_a_step_that_was_asked_to_end_is_judged_by_its_task() -> None:
+    reports = {0: DONE, 1: report("TerminatedError")}
+    assert causes("TIMEOUT", "0:15", reports) == [("done", False), ("time", False), *[("time", True)] * 2]
 
 
 def test_a_step_alone_is_judged_by_its_task() -> None:

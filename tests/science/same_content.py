@@ -1,0 +1,44 @@
+"""Compares products by what they hold: every table and array, element by element."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+# nodes that say when and from which paths, not what
+_CIRCUMSTANCES = ("/provenance", "/source_filenames")
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    if one.dtype.names:
+        return all(_equal(one[name], other[name]) for name in one.dtype.names)
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+
+
+def hdf5_differences(one: Path, other: Path) -> tuple[int, list[str]]:
+    """Number of tables and arrays compared, and the names of those that differ or are missing in one of the files."""
+    import tables
+
+    found: list[dict[str, np.ndarray]] = []
+    for path in (one, other):
+        with tables.open_file(str(path)) as file:
+            leaves = [n for n in file.walk_nodes("/", "Leaf") if not n._v_pathname.startswith(_CIRCUMSTANCES)]
+            found.append({leaf._v_pathname: np.asarray(leaf.read()) for leaf in leaves})
+    names = sorted(set(found[0]) | set(found[1]))
+    differ = [n for n in names if n not in found[0] or n not in found[1] or not _equal(found[0][n], found[1][n])]
+    return len(names), differ
+
+
+def fits_differences(one: Path, other: Path) -> tuple[int, list[str]]:
+    """Number of HDUs compared, and the names of those whose data or columns differ."""
+    from astropy.io import fits
+
+    with fits.open(one) as left, fits.open(other) as right:
+        names = [hdu.name for hdu in left]
+        assert names == [hdu.name for hdu in right]
+        pairs = list(zip(left, right, strict=True))
+        differ = [a.name for a, b in pairs if not _equal(np.asarray(a.data), np.asarray(b.data))]
+        return len(names), differ
