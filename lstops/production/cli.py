@@ -1,4 +1,4 @@
-"""`lstops production ...`: lint, counts and conversion of production configurations."""
+"""`lstops production ...`: lint, counts and conversion of configurations; the other commands come from *_cli.py."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from rich.console import Console
 
 from lstops.production.findings import Severity, Tree, counted
 from lstops.production.lint import LintReport, lint_file
+from lstops.production.plan_cli import plan_command
+from lstops.production.status_cli import holes_command, status_command
 
 app = typer.Typer(help="Monte Carlo productions: configurations, plans, state.", no_args_is_help=True)
+
+app.command("plan")(plan_command)
+app.command("status")(status_command)
+app.command("holes")(holes_command)
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG.yml", help="The lstmcpipe configuration.")]
 ChainOption = Annotated[
@@ -51,30 +57,6 @@ def lint_command(
         _print_report(report)
     if not report.ok:
         raise typer.Exit(1)
-
-
-@app.command("plan")
-def plan_command(
-    night: Annotated[str, typer.Option(help="Night (YYYYMMDD) whose selected runs say which NSB is typical.")],
-    profile: Annotated[str | None, typer.Option(help="Selection profile; default: the site's.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost, store nothing.")] = False,
-) -> None:
-    """Plan the production that fits a night: stages, steps, what is left to do and what it costs."""
-    from rich.table import Table
-
-    from lstops.night import Night
-    from lstops.operations.production import build_plan, plan_cost
-    from lstops.site.model import load_site
-    from lstops.step.plans import save_plan
-
-    site = load_site()
-    plan = build_plan(site, Night.parse(night), profile)
-    table = Table("stage", "steps", "to do", "CPU (h)", "memory (MB)", title=plan.title)
-    for cost in plan_cost(site, plan):
-        cpu = "unknown" if cost.cpu_h is None else f"{cost.cpu_h:.2f}"
-        table.add_row(cost.stage, str(cost.steps), str(cost.to_do), cpu, str(cost.mem_mb))
-    Console().print(table)
-    typer.echo(f"not stored ({plan.plan_id})" if dry_run else str(save_plan(plan, site)))
 
 
 @app.command("counts")

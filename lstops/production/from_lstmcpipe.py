@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from lstops.errors import ConfigError
 from lstops.production.definition import ProductionDefinition, StageDefinition, StepDefinition, cycles
@@ -57,6 +58,9 @@ class LstmcpipePlanRequest:
         Default: the one that the configuration's environment names. Must be a science environment of the site.
     roots : tuple of (str, str)
         Prefixes of the configuration's absolute paths, each with what stands for it below the site's base.
+    changes : mapping or None
+        Instead of a ready lstchain configuration: changes to the Monte Carlo configuration of the science environment,
+        which is the one of that version by construction.
     """
 
     definition: ProductionDefinition
@@ -65,6 +69,7 @@ class LstmcpipePlanRequest:
     lstchain_version: str | None = None
     roots: tuple[tuple[str, str], ...] = DEFAULT_ROOTS
     seed: int = SPLIT_SEED
+    changes: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +125,10 @@ class _Planner:
             raise ConfigError(
                 f"environment {definition.conda_env!r} does not say which lstchain it has.", "give the version."
             )
-        if definition.chain is None:
+        if definition.chain is None and request.changes is None:
             raise ConfigError(f"{definition.prod_id} has no lstchain configuration.", "give it with --lstchain-config.")
         request.site.environment(version)
-        self.request, self.definition, self.version, self.chain = request, definition, version, definition.chain
+        self.request, self.definition, self.version = request, definition, version
         self.files = FileIndex(request.lister)
         self.config_path = f"mc/DL1/AllSky/{definition.prod_id}/lstchain_config_{definition.prod_id}.json"
 
@@ -198,16 +203,24 @@ class _Planner:
         )
 
     def _write_config(self) -> Step:
-        output = Output(name=_CONFIG, kind=ArtifactKind.LSTCHAIN_CONFIG, path=self.config_path)
+        changes, chain = self.request.changes, self.definition.chain
+        if changes is not None:
+            name, text = "update.json", json.dumps(changes, indent=1, sort_keys=True)
+            command: tuple[str, ...] = ("python", "-m", "lstops.science.mc_config", "--update", f"{{file:{name}}}",
+                                        "--output", f"{{out:{_CONFIG}}}")  # fmt: skip
+        else:
+            assert chain is not None  # checked at the start
+            name, text = _CONFIG_FILE, chain.to_text()
+            command = ("cp", f"{{file:{name}}}", f"{{out:{_CONFIG}}}")
         return Step(
             kind="config",
             label=f"lstchain configuration of {self.definition.prod_id}",
             subject=self.definition.prod_id,
-            commands=(("cp", f"{{file:{_CONFIG_FILE}}}", f"{{out:{_CONFIG}}}"),),
-            outputs=(output,),
-            files={_CONFIG_FILE: self.chain.to_text()},
+            commands=(command,),
+            outputs=(Output(name=_CONFIG, kind=ArtifactKind.LSTCHAIN_CONFIG, path=self.config_path),),
+            files={name: text},
             resources=self.request.site.resources_for("config"),
-            environment=CORE_ENVIRONMENT,
+            environment=CORE_ENVIRONMENT if changes is None else self.version,
         )
 
     # -- stages ---------------------------------------------------------------------------------------------------

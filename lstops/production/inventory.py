@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -68,6 +68,28 @@ class Inventory:
             if file.dataset is dataset and file.particle is particle:
                 found.setdefault(file.node, []).append(file)
         return found
+
+    @property
+    def test_nodes(self) -> tuple[Node, ...]:
+        """Directions of the test nodes, sorted."""
+        return tuple(sorted({f.pointing for f in self.files if f.dataset is Dataset.TEST}))
+
+
+def only_test_nodes(inventory: Inventory, wanted: Sequence[Node]) -> Inventory:
+    """The inventory with only some of its test nodes.
+
+    Raises
+    ------
+    ConfigError
+        If none is left.
+    """
+    kept = tuple(f for f in inventory.files if f.dataset is not Dataset.TEST or f.pointing in wanted)
+    if not any(f.dataset is Dataset.TEST for f in kept):
+        raise ConfigError(
+            f"production {inventory.production!r} has no test node that is wanted.",
+            "widen the range of zenith distances, or choose another base production.",
+        )
+    return replace(inventory, files=kept)
 
 
 def scan_inventory(layout: Layout, production: str, line: str) -> Inventory:

@@ -1,0 +1,303 @@
+"""A person's request for a production, as plans: from an lstmcpipe configuration, from data, or at given NSB levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lstops.catalog.database import catalog_session
+from lstops.catalog.productions import existing_productions
+from lstops.errors import ConfigError, TransportError
+from lstops.night import Night
+from lstops.operations.production import build_plan, sample_of, tuned_settings
+from lstops.production.config import read_config
+from lstops.production.cost import StageCost, plan_cost
+from lstops.production.definition import read_production
+from lstops.production.from_lstmcpipe import (
+    DEFAULT_ROOTS,
+    LstmcpipePlanRequest,
+    TreeLister,
+    plan_from_lstmcpipe,
+)
+from lstops.production.grid import Grid, Line, Node, known_grid
+from lstops.production.level import RAW, LevelRequest, checked_level, plan_level
+from lstops.production.needs import (
+    Around,
+    ZenithRange,
+    all_sky_submissions,
+    main_lines,
+    nearest_line,
+    nodes_around,
+    track,
+)
+from lstops.production.outline import save_production_plan
+from lstops.production.reuse import Existing, Fit, Method, Reuse, Settings, find_existing
+from lstops.quality.targets import load_targets
+from lstops.reduction.cuts import load_cuts
+from lstops.site.model import Site
+from lstops.step.model import Plan
+
+
+@dataclass(frozen=True)
+class ProductionRequest:
+    """What is asked for: a configuration, or data (a night or runs), or NSB levels.
+
+    Attributes
+    ----------
+    target : str or None
+        A name of the target list, or "ra dec" in degrees: the nearest declination line is used.
+    lines : tuple of str
+        Declination lines by name.
+    zenith : ZenithRange or None
+        Only test nodes around pointings of that range are planned; None: all of them.
+    levels_ghz : tuple of float
+        One production each.
+    all_sky : bool
+        Every declination line and every test node.
+    """
+
+    config: Path | None = None
+    lstchain_config: Path | None = None
+    roots: tuple[tuple[str, str], ...] = DEFAULT_ROOTS
+    night: Night | None = None
+    runs: tuple[int, ...] = ()
+    profile: str | None = None
+    target: str | None = None
+    lines: tuple[str, ...] = ()
+    zenith: ZenithRange | None = None
+    levels_ghz: tuple[float, ...] = ()
+    all_sky: bool = False
+    name: str | None = None
+    lstchain_version: str | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One plan with what a person wants to know before it runs.
+
+    Attributes
+    ----------
+    plan : Plan or None
+        None: a registered production is the same, see `notes`.
+    """
+
+    title: str
+    plan: Plan | None
+    costs: tuple[StageCost, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def cpu_h(self) -> float:
+        """CPU hours of what is left to do."""
+        return sum(cost.cpu_h for cost in self.costs)
+
+
+def check_request(request: ProductionRequest) -> None:
+    """Refuse requests that say nothing, or two things.
+
+    Raises
+    ------
+    ConfigError
+        Naming the options that do not go together.
+    """
+    given = {
+        "CONFIG.yml": request.config is not None,
+        "--night": request.night is not None,
+        "--runs": bool(request.runs),
+        "--nsb": bool(request.levels_ghz),
+    }
+    sources = [name for name, is_given in given.items() if is_given]
+    if len(sources) != 1:
+        raise ConfigError(
+            f"the request names {' and '.join(sources) or 'no source'}.",
+            "give one of CONFIG.yml, --night, --runs (their typical NSB) or --nsb (levels).",
+        )
+    sky = [request.target, request.lines, request.zenith, request.all_sky]
+    if request.config and any(sky):
+        raise ConfigError(
+            "a configuration says itself which lines and nodes it has.", "leave out --target, --line, --zenith-range."
+        )
+    if request.target and request.lines:
+        raise ConfigError("both --target and --line are given.", "give one: a target means its nearest line.")
+    if request.all_sky and any(sky[:3]):
+        raise ConfigError("--all-sky needs no target, line or zenith range.", "give one or the other.")
+    if request.levels_ghz and not request.all_sky:
+        if not (request.target or request.lines):
+            raise ConfigError("--nsb does not say which part of the sky.", "add --target or --line, or --all-sky.")
+        if request.zenith is None:
+            raise ConfigError("--nsb needs to know down to which zenith distance.", "add --zenith-range 0:35, say.")
+
+
+def plan_request(site: Site, request: ProductionRequest, grid: Grid | None = None) -> tuple[Planned, ...]:
+    """Plan what is asked for; nothing is stored.
+
+    Raises
+    ------
+    LstOpsError
+        If it cannot be planned; the message says what and what helps.
+    """
+    check_request(request)
+    if request.config is not None:
+        return (_from_config(site, request, request.config),)
+    existing, note = _existing(site)
+    planner = _Planner(site, request, grid or known_grid(), existing)
+    found = planner.levels() if request.levels_ghz else planner.typical()
+    return tuple(replace(planned, notes=(*planned.notes, *note)) for planned in found)
+
+
+def store(site: Site, planned: Sequence[Planned]) -> tuple[Path, ...]:
+    """Write the plans, each with its outline; returns their files."""
+    return tuple(save_production_plan(p.plan, site) for p in planned if p.plan is not None)
+
+
+def _existing(site: Site) -> tuple[tuple[Existing, ...], tuple[str, ...]]:
+    try:
+        with catalog_session() as session:
+            return existing_productions(session), ()
+    except (ConfigError, TransportError) as error:
+        return (), (f"existing productions were not looked for: {error.what}",)
+
+
+def _from_config(site: Site, request: ProductionRequest, path: Path) -> Planned:
+    config = read_config(path, request.lstchain_config)
+    plan = plan_from_lstmcpipe(
+        LstmcpipePlanRequest(
+            definition=read_production(config),
+            site=site,
+            lister=TreeLister(site.base),
+            lstchain_version=request.lstchain_version,
+            roots=request.roots,
+        )
+    )
+    return Planned(plan.title, plan, plan_cost(site, plan), ())
+
+
+class _Planner:
+    def __init__(self, site: Site, request: ProductionRequest, grid: Grid, existing: Sequence[Existing]) -> None:
+        self.site, self.request, self.grid, self.existing = site, request, grid, existing
+        self.version = request.lstchain_version or site.nightly.lstchain_version
+        self.cuts = load_cuts(site.cuts)
+        self.declination = load_targets().find(request.target).dec_deg if request.target else None
+
+    def _lines(self) -> tuple[Line, ...]:
+        if self.request.all_sky:
+            return tuple(main_lines(self.grid))
+        if self.declination is not None:
+            return (nearest_line(self.declination, self.grid),)
+        return tuple(self.grid.line(name) for name in self.request.lines)
+
+    def _test_nodes(self, lines: Sequence[Line], nodes: Sequence[Node]) -> tuple[Around, tuple[str, ...]]:
+        zenith = self.request.zenith
+        if zenith is None:
+            return Around(tuple(nodes), ()), ()
+        declinations = [self.declination] if self.declination is not None else [x.declination_deg for x in lines]
+        pointings = [p for dec in declinations for p in track(dec, self.grid.latitude_deg, zenith)]
+        around = nodes_around(pointings, nodes)
+        if not around.outside:
+            return around, ()
+        zds = [p.zd_deg for p in around.outside]
+        warning = (
+            f"no test nodes enclose {len(zds)} of {len(pointings)} pointings between {min(zds):.1f} and {max(zds):.1f} "
+            "deg of zenith distance: responses cannot be interpolated to them, and runs there are refused"
+        )
+        return around, (warning,)
+
+    # -- levels ---------------------------------------------------------------------------------------------------
+    def levels(self) -> list[Planned]:
+        lines = self._lines()
+        around, warnings = self._test_nodes(lines, self.grid.test_nodes)
+        return [
+            planned
+            for level in self.request.levels_ghz
+            for planned in self._level(checked_level(level), lines, around.nodes, warnings)
+        ]
+
+    def _level(
+        self, level: float, lines: Sequence[Line], nodes: tuple[Node, ...], warnings: tuple[str, ...]
+    ) -> list[Planned]:
+        asked = LevelRequest(self._name(level), self.version, level, tuple(lines), nodes, self.cuts)
+        reuse = {line.name: self._reuse(self._settings(asked, line), level, nodes) for line in lines}
+        equal = [Planned(r.text(), None, (), ()) for r in reuse.values() if r.fit is Fit.EQUAL]
+        groups: dict[str, list[Line]] = {}
+        for line in lines:
+            found = reuse[line.name]
+            if found.fit is not Fit.EQUAL:
+                same = found.fit is Fit.LACKS_NODES and found.production
+                groups.setdefault(same or asked.production, []).append(line)
+        return equal + [
+            self._planned_level(replace(asked, production=name, lines=tuple(members)), reuse, warnings)
+            for name, members in groups.items()
+        ]
+
+    def _planned_level(self, asked: LevelRequest, reuse: dict[str, Reuse], warnings: tuple[str, ...]) -> Planned:
+        plan = plan_level(asked, self.site, self.grid, TreeLister(self.site.base))
+        settings = {line.name: self._settings(asked, line).digest for line in asked.lines}
+        plan = _with_settings(plan, settings, asked.test_nodes)
+        offers = tuple(reuse[line.name].text() for line in asked.lines if reuse[line.name].fit is not Fit.NONE)
+        costs = plan_cost(self.site, plan)
+        return Planned(plan.title, plan, costs, (self._saving(costs), *offers, *warnings))
+
+    def _saving(self, costs: Sequence[StageCost]) -> str:
+        steps, whole = sum(cost.steps for cost in costs), all_sky_submissions(self.grid)
+        return f"{steps} steps; lstmcpipe's all-sky level has {whole} submissions ({1 - steps / whole:.1%} saved)"
+
+    def _name(self, level: float) -> str:
+        if self.request.name:
+            single = len(self.request.levels_ghz) == 1
+            return self.request.name if single else f"{self.request.name}_nsb_tuning_{level:.2f}"
+        what = (self.request.target or "-".join(self.request.lines) or "allsky").lower().replace(" ", "-")
+        zenith = self.request.zenith
+        part = f"_zd{zenith.low_deg:g}-{zenith.high_deg:g}" if zenith else ""
+        return f"v{self.version}_{what}{part}_nsb_tuning_{level:.2f}"
+
+    def _settings(self, asked: LevelRequest, line: Line) -> Settings:
+        return Settings(
+            lstchain_version=self.version,
+            line=line.name,
+            tailcut=asked.tailcut.directory,
+            cuts_sha256=self.cuts.digest,
+            forests=self.site.production.forests,
+            method=Method.WAVEFORM,
+            source=RAW,
+            training_nodes=tuple(map(str, line.nodes)),
+        )
+
+    def _reuse(self, settings: Settings, level: float, nodes: Sequence[Node]) -> Reuse:
+        tolerance = self.site.nightly.nsb_tolerance_ghz
+        return find_existing(settings, level, tuple(map(str, nodes)), self.existing, tolerance)
+
+    # -- data -----------------------------------------------------------------------------------------------------
+    def typical(self) -> list[Planned]:
+        if self.request.all_sky:
+            names = [line.name for line in main_lines(self.grid)]
+        elif self.declination is not None or self.request.lines:
+            names = [line.name for line in self._lines()]
+        else:
+            names = [self.site.nightly.declination_line]
+        return [self._typical(name) for name in names]
+
+    def _typical(self, line: str) -> Planned:
+        request, warnings = self.request, list[str]()
+
+        def restrict(nodes: Sequence[Node]) -> tuple[Node, ...]:
+            around, found = self._test_nodes([self.grid.line(line)] if self.declination is None else [], nodes)
+            warnings.extend(found)
+            return around.nodes
+
+        sample = sample_of(self.site, request.night, request.runs, request.profile)
+        keep = restrict if request.zenith else None
+        plan = build_plan(self.site, sample, line, request.profile, keep, request.name)
+        settings, nodes = tuned_settings(self.site, plan.context), plan.context["test_nodes"]
+        level = plan.context["nsb_level_ghz"]
+        found = find_existing(settings, level, nodes, self.existing, self.site.nightly.nsb_tolerance_ghz)
+        if found.fit is Fit.EQUAL:
+            return Planned(found.text(), None, (), ())
+        costs = plan_cost(self.site, plan)
+        offers = () if found.fit is Fit.NONE else (found.text(),)
+        return Planned(plan.title, plan, costs, (self._saving(costs), *offers, *warnings))
+
+
+def _with_settings(plan: Plan, settings: dict[str, str], nodes: Sequence[Node]) -> Plan:
+    context = {**plan.context, "settings_sha256": settings, "test_nodes": [str(node) for node in nodes]}
+    return plan.model_copy(update={"context": context})

@@ -1,0 +1,139 @@
+"""`lstops production plan`: what a production would compute and cost, from a configuration or a request."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lstops.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lstops.operations.planning import Planned
+
+SiteOption = Annotated[
+    Path | None, typer.Option("--site", help="Site file; default: the environment variable LSTOPS_SITE.")
+]
+
+
+def plan_command(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG.yml]", help="An lstmcpipe configuration.")] = None,
+    lstchain_config: Annotated[
+        Path | None,
+        typer.Option("--lstchain-config", "-lc", help="Its lstchain JSON; default: the only one beside CONFIG.yml."),
+    ] = None,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--root", metavar="PREFIX[=FOLDER]", help="Absolute prefix of its paths, and the folder below the base."
+        ),
+    ] = None,
+    night: Annotated[
+        str | None, typer.Option(help="Night (YYYYMMDD) whose selected runs say which NSB is typical.")
+    ] = None,
+    runs: Annotated[str | None, typer.Option(help="Runs (2001,2002,...) that say which NSB is typical.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Selection profile; default: the site's.")] = None,
+    nsb: Annotated[
+        str | None, typer.Option("--nsb", help="NSB levels in GHz (0.14,0.22): one production each.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help='Source, or "ra dec" in degrees: trains on the nearest line.')
+    ] = None,
+    line: Annotated[str | None, typer.Option(help="Declination lines (dec_2276,dec_931).")] = None,
+    zenith_range: Annotated[
+        str | None, typer.Option(metavar="LOW:HIGH", help="Only test nodes around pointings between these degrees.")
+    ] = None,
+    all_sky: Annotated[bool, typer.Option("--all-sky", help="Every declination line and test node.")] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the production.")] = None,
+    lstchain: Annotated[
+        str | None, typer.Option(help="Version of lstchain; default: configuration's or site's.")
+    ] = None,
+    site: SiteOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and cost, store nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Plan a production: stages, steps, what is left to do, CPU hours, memory, disk.
+
+    From one of: an lstmcpipe configuration; the typical NSB of a night or of runs; NSB levels for a part of the sky.
+    """
+    from lstops.night import Night
+    from lstops.operations.planning import ProductionRequest, plan_request, store
+    from lstops.production.from_lstmcpipe import DEFAULT_ROOTS
+    from lstops.production.needs import ZenithRange
+    from lstops.site.model import load_site
+
+    chosen = load_site(site)
+    request = ProductionRequest(
+        config=config,
+        lstchain_config=lstchain_config,
+        roots=tuple(_root(text) for text in root) if root else DEFAULT_ROOTS,
+        night=Night.parse(night) if night else None,
+        runs=tuple(_numbers(runs, int, "run")),
+        profile=profile,
+        target=target,
+        lines=tuple(word.strip() for word in line.split(",")) if line else (),
+        zenith=ZenithRange.parse(zenith_range) if zenith_range else None,
+        levels_ghz=tuple(_numbers(nsb, float, "NSB level")),
+        all_sky=all_sky,
+        name=name,
+        lstchain_version=lstchain,
+    )
+    planned = plan_request(chosen, request)
+    paths = () if dry_run else store(chosen, planned)
+    if as_json:
+        typer.echo(json.dumps([_document(p) for p in planned], indent=1))
+        return
+    console = Console()
+    for found in planned:
+        console.print(_table(found) if found.plan else found.title, *(f"- {note}" for note in found.notes), sep="\n")
+    if len(planned) > 1:
+        typer.echo(f"together: {sum(p.cpu_h for p in planned):.2f} CPU hours")
+    for path in paths:
+        typer.echo(str(path))
+    if dry_run:
+        typer.echo("not stored: " + (", ".join(p.plan.plan_id for p in planned if p.plan) or "nothing to plan"))
+
+
+def _root(text: str) -> tuple[str, str]:
+    prefix, _, folder = text.partition("=")
+    if not prefix.startswith("/"):
+        raise ConfigError(f"--root {text!r} does not begin with an absolute path.", "write /fefs/aswg/data/=FOLDER.")
+    return prefix, folder
+
+
+def _numbers(text: str | None, kind: Any, what: str) -> list[Any]:
+    try:
+        return [kind(word) for word in text.split(",")] if text else []
+    except ValueError:
+        raise ConfigError(f"{text!r} is no list of {what}s.", "write numbers with commas between them.") from None
+
+
+def _document(planned: Planned) -> dict[str, Any]:
+    return {
+        "title": planned.title,
+        "plan_id": planned.plan.plan_id if planned.plan else None,
+        "production": planned.plan.context.get("production") if planned.plan else None,
+        "cpu_h": planned.cpu_h,
+        "stages": [asdict(cost) for cost in planned.costs],
+        "notes": list(planned.notes),
+    }
+
+
+def _table(planned: Planned) -> Table:
+    from rich.table import Table
+
+    table = Table("stage", "steps", "to do", "CPU (h)", "memory (MB)", "disk (GB)", "by", title=planned.title)
+    for cost in planned.costs:
+        numbers = (cost.steps, cost.to_do, f"{cost.cpu_h:.2f}", cost.mem_mb, f"{cost.disk_gb:.1f}", cost.basis)
+        table.add_row(cost.stage, *map(str, numbers))
+    table.add_section()
+    steps, to_do = sum(c.steps for c in planned.costs), sum(c.to_do for c in planned.costs)
+    memory, disk = max((c.mem_mb for c in planned.costs), default=0), sum(c.disk_gb for c in planned.costs)
+    table.add_row("all", str(steps), str(to_do), f"{planned.cpu_h:.2f}", str(memory), f"{disk:.1f}", "")
+    return table
