@@ -10,13 +10,25 @@ import pytest
 
 from lstops.catalog.database import catalog_session, upgrade
 from lstops.catalog.nights import night_runs
+from lstops.catalog.overlay import add_decision
 from lstops.catalog.tables import NightRow
+from lstops.catalog.verdicts import verdicts
 from lstops.embedded.postgres import EmbeddedPostgres
 from lstops.errors import ConfigError, DataError
 from lstops.night import Night
-from lstops.operations.nightly import NightState, ingest, judge, layout_of, night_state, plan_nsb_measurement, read_nsb
+from lstops.operations.nightly import (
+    NightState,
+    ingest,
+    judge,
+    layout_of,
+    night_state,
+    plan_nsb_measurement,
+    read_nsb,
+    selected_runs,
+)
 from lstops.operations.reduction import plan_reduction
 from lstops.operations.report import make_report, write_report
+from lstops.quality.overlay import OverlayAction
 from lstops.report.model import ProductState
 from lstops.site.model import Site, load_site
 from lstops.step.plans import load_plan
@@ -106,10 +118,45 @@ def test_a_truncated_datacheck_is_named_and_listed(site: Site, size: int) -> Non
 def test_ingest_and_judge_again_change_nothing(site: Site) -> None:
     first = ingest(site, NIGHT)
     assert first.ingested.is_new
-    verdicts = judge(site, NIGHT)
-    assert verdicts.selected
+    judged = judge(site, NIGHT)
+    assert judged.selected
     assert not ingest(site, NIGHT).ingested.is_new
-    assert judge(site, NIGHT) == verdicts
+    assert judge(site, NIGHT) == judged
+
+
+def test_people_decide_what_is_reduced(site: Site) -> None:
+    """An excluded run is left out, an included one taken; verdicts, plan and report say who and why."""
+    out, taken, trimmed = 1610, 1604, 1612
+    run_summary(site, dict.fromkeys((out, taken, trimmed), "DATA"))
+    run_catalog(site, "Crab", [out, taken, trimmed])  # 1604 points elsewhere
+    ingest(site, NIGHT)
+    before = judge(site, NIGHT)
+    assert {out, trimmed} <= set(before.selected)
+    assert taken in before.rejected
+    with catalog_session() as session:
+        add_decision(session, out, OverlayAction.EXCLUDE, "ana", "laser")
+        add_decision(session, taken, OverlayAction.INCLUDE, "ben", "dust, corrected")
+        add_decision(session, trimmed, OverlayAction.DROP_SUBRUNS, "ana", "car", (0, 1))
+    after = judge(site, NIGHT)
+    assert set(after.selected) == set(before.selected) - {out} | {taken}
+    assert "excluded, by ana" in after.text()
+    assert {run.number for run in selected_runs(site, NIGHT)} == {taken, trimmed}
+    with catalog_session() as session:
+        stored = verdicts(session, NIGHT, "standard")
+    assert (stored[out].selected, stored[out].effective) == (True, False)
+    assert (stored[taken].selected, stored[taken].effective) == (False, True)
+    assert stored[trimmed].decisions[0]["subruns"] == [0, 1]
+    good_time = stored[trimmed].good_time
+    assert good_time is not None
+    assert good_time["intervals"][0]["first_subrun"] >= 2
+    assert good_time["good_s"] < good_time["total_s"]
+    plan_reduction(site, NIGHT)
+    runs = {run.run_id: run for run in make_report(site, NIGHT).runs}
+    assert (runs[out].selected, runs[taken].selected) == (False, True)
+    assert runs[out].quarantine is None, "an excluded run is not even tried"
+    assert runs[taken].quarantine is not None
+    assert "included, by ben" in runs[taken].decision
+    assert "dust, corrected" in write_report(site, NIGHT).read_text()
 
 
 def test_an_unknown_profile_is_refused(site: Site) -> None:
