@@ -10,6 +10,7 @@ from lstops.errors import ConfigError, DataError
 from lstops.publish import model, prov, provenance, texts
 from lstops.publish.index import check_index, portable_index, read_index
 from lstops.publish.model import Bundle, BundleRequest, CopiedFile
+from lstops.publish.obscore import obscore
 from lstops.site.layout import Layout
 from lstops.step.manifest import ManifestStore, full_state, unchanged
 
@@ -63,6 +64,7 @@ def build_bundle(request: BundleRequest, layout: Layout) -> Bundle:
     written[model.DECISIONS] = texts.decisions(request).encode()
     tree = provenance.as_tree(manifests, request.products)
     written[model.PROVENANCE] = (json.dumps(tree, indent=1, sort_keys=True) + "\n").encode()
+    written[model.OBSCORE] = obscore(request, copied).encode()
     written[model.PROV] = (json.dumps(prov.as_prov(manifests), sort_keys=True) + "\n").encode()
 
     extras = [_extra(path, store, layout) for path in request.extras]

@@ -29,6 +29,9 @@ def write_dl3(path: Path, run: int, events: int = 5, seed: int = 0) -> None:
     table = Table({"EVENT_ID": np.arange(events), "RA": rng.normal(83.6, 0.1, events), "ENERGY": rng.random(events)})
     hdus = [fits.PrimaryHDU(), fits.BinTableHDU(table, name="EVENTS")]
     hdus[1].header["OBS_ID"] = run
+    pointing = {"RA_PNT": 83.6, "DEC_PNT": 22.4, "OBJECT": "Crab", "INSTRUME": "LST-1"}
+    times = {"MJDREFI": 58119, "MJDREFF": 0.0, "TSTART": 190_500_000.0, "TSTOP": 190_501_200.0, "LIVETIME": 1140.0}
+    hdus[1].header.update(pointing | times)
     hdus += [fits.BinTableHDU(Table({"START": [0.0]}), name=name) for name in ("GTI", "POINTING", "EFFECTIVE AREA")]
     path.parent.mkdir(parents=True, exist_ok=True)
     fits.HDUList(hdus).writeto(path, overwrite=True)

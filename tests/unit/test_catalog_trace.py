@@ -279,7 +279,7 @@ def test_a_trace_in_a_larger_catalogue(server: EmbeddedPostgres, monkeypatch: py
     fill(1000)
     times = measure(1000)
     assert [(t.what, t.rows) for t in times] == [
-        ("up from a DL3", 6), ("down from a DL3 to the bundle", 3), ("all that used one of ten models", 400),
+        ("up from a DL3", 5), ("down from a DL3 to the bundle", 3), ("all that used one of ten models", 400),
         ("DL3 of models without a node", 100),
     ]  # fmt: skip
     assert all(t.seconds > 0 for t in times)

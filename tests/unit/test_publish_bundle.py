@@ -7,19 +7,29 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import astropy.units as u
+import numpy as np
 import pytest
 import yaml
 from astropy.table import Table
+from astropy.time import Time
 
 from lstops.errors import ConfigError, DataError, ProductInvalid
 from lstops.publish.bundle import build_bundle
-from lstops.publish.model import CUTS, PROV, PROVENANCE, RUNS, PublishedFile
+from lstops.publish.model import CUTS, OBSCORE, PROV, PROVENANCE, RUNS, PublishedFile
 from lstops.publish.provenance import manifests_in
 from lstops.publish.texts import citation, readme
 from lstops.site.layout import Layout
 
 from .prov_check import prov_findings
 from .published_site import CANDIDATES, make_request, make_site, write_index
+
+#: the mandatory columns (REC-ObsCore-v1.1-20170509, table 1)
+OBSCORE_1_1 = """
+dataproduct_type calib_level obs_collection obs_id obs_publisher_did access_url access_format access_estsize
+target_name s_ra s_dec s_fov s_region s_resolution s_xel1 s_xel2 t_min t_max t_exptime t_resolution t_xel
+em_min em_max em_res_power em_xel o_ucd pol_states pol_xel facility_name instrument_name
+"""
 
 
 @pytest.fixture
@@ -69,6 +79,27 @@ def test_the_run_list_holds_good_and_bad_runs_with_reasons(layout: Layout, tmp_p
     assert table["reasons"][2] == "clouds, of course"
     assert str(table["zenith"].unit) == "deg"
     assert table.meta["source"] == 'Crab "nebula"'
+
+
+def test_the_obscore_table_is_what_the_standard_asks_for(layout: Layout, tmp_path: Path) -> None:
+    path = tmp_path / OBSCORE
+    path.write_bytes(build_bundle(make_request(), layout).written[OBSCORE])
+    table = Table.read(path, format="ascii.ecsv")
+    assert sorted(table.colnames) == sorted(OBSCORE_1_1.split())
+    assert {name: str(table[name].unit) for name in table.colnames if table[name].unit} == {
+        "access_estsize": "kbyte", "s_ra": "deg", "s_dec": "deg", "s_fov": "deg", "s_resolution": "arcsec",
+        "t_min": "d", "t_max": "d", "t_exptime": "s", "t_resolution": "s", "em_min": "m", "em_max": "m",
+    }  # fmt: skip
+    assert all(table[name].meta["ucd"] and table[name].meta["utype"] for name in table.colnames)
+    for name in ("calib_level", "obs_collection", "obs_id", "obs_publisher_did"):  # may not be NULL
+        assert not np.any(np.ma.getmaskarray(table[name])), name
+    row = table[0]
+    assert (row["obs_id"], row["access_url"], row["dataproduct_type"]) == ("2001", "dl3_LST-1.Run02001.fits", "event")
+    assert Time(row["t_min"], format="mjd").isot.startswith("2024-01-14T20:40:00")
+    assert (row["t_max"] - row["t_min"]) * 86400 == pytest.approx(1200, abs=1e-3)
+    energies = Table.read(layout.absolute(f"{CANDIDATES}/dl3_LST-1.Run02001.fits"), hdu="EVENTS")["ENERGY"]
+    assert (row["em_min"] * u.m).to_value(u.TeV, u.spectral()) == pytest.approx(energies.max(), rel=1e-8)
+    assert row["em_min"] < row["em_max"]
 
 
 def test_the_same_request_gives_the_same_digest_and_any_change_another(layout: Layout) -> None:
