@@ -5,38 +5,38 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from dataclasses import replace
 from typing import Any
 
+from lstops.catalog.bundles import record_versions
 from lstops.catalog.database import catalog_session
-from lstops.catalog.nights import find_night, night_runs, quarantine_of, run_table, save_quarantine
-from lstops.catalog.products import current_productions, mark_published, record_manifests
-from lstops.catalog.tables import ProductionRow, RunRow
+from lstops.catalog.nights import find_night, night_runs, quarantine_of, save_quarantine
+from lstops.catalog.nsb import save_nsb
+from lstops.catalog.overlay import active_decisions, list_decisions
+from lstops.catalog.productions import current_productions
+from lstops.catalog.products import record_manifests
+from lstops.catalog.tables import RunRow
 from lstops.catalog.verdicts import verdicts
-from lstops.errors import DataError, LstOpsError
-from lstops.night import Night, Run
-from lstops.nsb.finder import RunNsb
-from lstops.nsb.match import LevelMatch, NsbLevel, match_level
-from lstops.nsb.tailcuts import Tailcut
+from lstops.errors import DataError
+from lstops.night import Night
+from lstops.operations.matching import Matching, match_runs, night_with_good_time, subruns_to_drop, zenith_deg
 from lstops.operations.nightly import layout_of, read_nsb, selected_runs
 from lstops.publish.bundle import build_bundle
-from lstops.publish.model import BundleRequest, RunVerdict, Source
+from lstops.publish.model import BundleRequest, Decision, RunVerdict, Source
 from lstops.publish.publisher import publish as publish_bundle
+from lstops.quality.overlay import OverlayRecord, holds
 from lstops.quality.profiles import load_profile
 from lstops.reduction.collection import SourceFiles
 from lstops.reduction.collection import plan_collection as plan_sources
 from lstops.reduction.cuts import load_cuts
-from lstops.reduction.geometry import Field, IrfNode
-from lstops.reduction.plan import ModelSet, NightRequest, RunJob, plan_night, split_runs
-from lstops.reduction.pointing import mean_azimuth_deg
-from lstops.site.layout import Layout, parse_run_file
+from lstops.reduction.plan import NightRequest, plan_night
+from lstops.site.layout import parse_run_file
 from lstops.site.model import Site
 from lstops.step.assess import Standing, assess
 from lstops.step.manifest import ManifestStore
 from lstops.step.model import ArtifactKind, Plan, Step
 from lstops.step.plans import load_plan, save_plan
 
-Causes = dict[str, tuple[str, str]]
 MATCH_STAGE = "match"
 
 
@@ -51,110 +51,22 @@ def plan_reduction(site: Site, night: Night, profile: str | None = None) -> str:
     with catalog_session() as session:
         rows = {row.run_id: row for row in night_runs(session, night)}
         productions = current_productions(session, nightly.declination_line)
-    jobs, causes = match_runs(site, night, runs, rows, productions)
-    accepted, refused = split_runs(jobs, Field.at(datetime.now(timezone.utc)))
-    causes |= {f"run {refusal.run}": (refusal.reason, refusal.remedy) for refusal in refused}
+        chosen = load_profile(profile or nightly.profile)
+        dropped = subruns_to_drop(session, night_with_good_time(session, night, chosen))
+    matching = Matching(tuple(productions), nightly.nsb_tolerance_ghz, load_cuts(site.cuts), dropped)
+    jobs, causes = match_runs(site, night, runs, rows, matching)
     request = NightRequest(
-        night, nightly.pipeline_version, nightly.tailcut, nightly.lstchain_version, load_cuts(site.cuts), accepted
+        night, nightly.pipeline_version, nightly.tailcut, nightly.lstchain_version, matching.cuts, jobs
     )
     plan = plan_night(request, site)
-    plan = plan.model_copy(
-        update={"context": {**plan.context, "profile": load_profile(profile or nightly.profile).name}}
-    )
+    plan = plan.model_copy(update={"context": {**plan.context, "profile": chosen.name}})
     save_plan(plan, site)
     with catalog_session() as session:
         save_quarantine(session, night, plan.plan_id, MATCH_STAGE, causes)
+        save_nsb(session, read_nsb(site, night, (run.number for run in runs))[0].values())
         find_night(session, night).reduction_plan = plan.plan_id
         find_night(session, night).collection_plan = None
     return plan.plan_id
-
-
-def match_runs(
-    site: Site, night: Night, runs: Sequence[Run], rows: Mapping[int, RunRow], productions: Sequence[ProductionRow]
-) -> tuple[list[RunJob], Causes]:
-    """Find the models of each run; runs without are returned with cause and remedy."""
-    nsb, unmeasured = read_nsb(site, night, (run.number for run in runs))
-    by_name = {row.name: row for row in productions}
-    levels = [level_of(row) for row in productions]
-    jobs: list[RunJob] = []
-    causes: Causes = {
-        f"run {run}": (error.what, "look at the log of the stage `nsb`, or exclude the run with a reason.")
-        for run, error in unmeasured.items()
-    }
-    for run in runs:
-        if run.number in unmeasured:
-            continue
-        match = match_level(nsb[run.number], levels, site.nightly.nsb_tolerance_ghz, site.nightly.lstchain_version)
-        if not match.usable or match.level is None:
-            causes[f"run {run.number}"] = (match.explanation, _request_of(match, nsb[run.number]))
-            continue
-        try:
-            jobs.append(_job(site, night, run, rows[run.number], by_name[match.level.name]))
-        except LstOpsError as error:
-            causes[f"run {run.number}"] = (error.what, error.remedy)
-    return jobs, causes
-
-
-def level_of(row: ProductionRow) -> NsbLevel:
-    """A registered production as the matching wants it."""
-    return NsbLevel(row.nsb_level_ghz, Tailcut.parse(row.tailcut), row.lstchain_version, row.name)
-
-
-def _request_of(match: LevelMatch, nsb: RunNsb) -> str:
-    return (
-        f"request a production at {nsb.extra_ghz:.2f} GHz with {nsb.tailcut.directory} (DAG mc_production), "
-        f"or exclude run {match.run_number} with a reason."
-    )
-
-
-def _job(site: Site, night: Night, run: Run, row: RunRow, production: ProductionRow) -> RunJob:
-    layout, nightly = layout_of(site), site.nightly
-    source = run.source
-    if source is None or source.ra_deg is None or source.dec_deg is None:
-        raise DataError(
-            f"run {run.number} has no source with coordinates in the run catalogue.",
-            "add the source to the site's target list or the run to the run catalogue.",
-        )
-    quantities = row.quantities
-    middle_s = quantities["start_s"] + (quantities["elapsed_time_s"] or 0.0) / 2
-    return RunJob(
-        run=run.number,
-        dl1=layout.dl1_run(night, nightly.pipeline_version, nightly.tailcut, run.number),
-        source=source.name,
-        ra_deg=source.ra_deg,
-        dec_deg=source.dec_deg,
-        zd_deg=zenith_deg(row),
-        az_deg=mean_azimuth_deg(quantities["mean_ra_deg"], quantities["mean_dec_deg"], middle_s, site.observatory),
-        models=ModelSet(
-            production=production.name,
-            line=production.line,
-            level_ghz=production.nsb_level_ghz,
-            path=production.models_path,
-            sha256=production.models_sha256,
-            config=str(production.facts["config_path"]),
-        ),
-        irfs=irf_nodes(layout, production),
-    )
-
-
-def zenith_deg(row: RunRow) -> float:
-    """Mean zenith distance of a run (degrees)."""
-    return float(run_table([row]).zenith_deg[0])
-
-
-def irf_nodes(layout: Layout, production: ProductionRow) -> tuple[IrfNode, ...]:
-    """The IRFs of a production, as their manifests describe them."""
-    store = ManifestStore(layout.manifests)
-    nodes = []
-    for path in sorted(layout.absolute(production.irf_dir).glob("irf*.fits.gz")):
-        manifest = store.producer(layout.relative(path))
-        record = manifest.output(layout.relative(path)) if manifest else None
-        if record is not None:
-            facts = record.facts
-            nodes.append(
-                IrfNode(record.path, facts["zd_deg"], facts["az_deg"], facts["b_delta_deg"], record.state.sha256)
-            )
-    return tuple(nodes)
 
 
 def plan_collection(site: Site, night: Night, plan_id: str, stage_results: Iterable[Mapping[str, Any]]) -> str:
@@ -169,9 +81,17 @@ def plan_collection(site: Site, night: Night, plan_id: str, stage_results: Itera
     plan = load_plan(layout.plan_file(plan_id))
     truth = layout.absolute("truth.json")
     with catalog_session() as session:
+        decisions = active_decisions(session)
         rows = {row.run_id: row for row in night_runs(session, night)}
+        # a run that was excluded while it was being reduced is not published
+        rows = {run: row for run, row in rows.items() if holds(True, decisions.get(run, ()))}
     collection = plan_sources(
-        site, night, whole_dl3(site, plan, rows), "truth.json" if truth.exists() else None, plan.lstchain_version
+        site,
+        f"night {night}",
+        whole_dl3(site, plan, rows),
+        "truth.json" if truth.exists() else None,
+        plan.lstchain_version,
+        {"night": str(night)},
     )
     save_plan(collection, site)
     with catalog_session() as session:
@@ -183,11 +103,11 @@ def plan_collection(site: Site, night: Night, plan_id: str, stage_results: Itera
 
 
 def whole_dl3(site: Site, plan: Plan, rows: Mapping[int, RunRow]) -> list[SourceFiles]:
-    """The DL3 files of a reduction plan that are done, by source."""
+    """The DL3 files of a reduction plan that are done, by source; `rows` are the runs that are wanted."""
     sources: dict[tuple[str, float, float], list[str]] = defaultdict(list)
     for found in assess(plan, layout_of(site), site, "dl3"):
-        if found.state is Standing.DONE:
-            row = rows[int(found.step.subject.removeprefix("run "))]
+        row = rows.get(int(found.step.subject.removeprefix("run ")))
+        if found.state is Standing.DONE and row is not None:
             target = _target(row)
             sources[target.name, target.ra_deg, target.dec_deg].append(found.step.primary.path)
     return [SourceFiles(name, ra, dec, tuple(paths)) for (name, ra, dec), paths in sources.items()]
@@ -201,9 +121,24 @@ def _target(row: RunRow) -> Source:
 
 
 def publish(
-    site: Site, night: Night, reduction_id: str, collection_id: str, results: Iterable[Mapping[str, Any]]
+    site: Site,
+    night: Night,
+    reduction_id: str,
+    collection_id: str,
+    results: Iterable[Mapping[str, Any]] = (),
+    *,
+    author: str = "lstops",
+    reason: str = "",
 ) -> list[str]:
-    """Publish the night's DL3, source by source; returns the folders of the versions that are current now."""
+    """Publish the night's DL3, source by source; returns the folders of the versions that are current now.
+
+    Parameters
+    ----------
+    results : iterable of dict
+        What the tasks of the stages index and check returned.
+    author, reason : str
+        Of a publication by hand.
+    """
     layout = layout_of(site)
     reduction, collection = (load_plan(layout.plan_file(i)) for i in (reduction_id, collection_id))
     store = ManifestStore(layout.manifests)
@@ -219,10 +154,11 @@ def publish(
         if found.state is not Standing.DONE:
             continue
         request = bundle_request(site, night, reduction, collection, found.step.subject.removeprefix("source "))
+        request = replace(request, published_by=author, reason=reason)
         bundle = publish_bundle(build_bundle(request, layout), layout)
         published.append(bundle.path)
         with catalog_session() as session:
-            mark_published(session, request.products)
+            record_versions(session, layout, request.folder)
     return published
 
 
@@ -258,15 +194,20 @@ def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, 
     with catalog_session() as session:
         rows = [row for row in night_runs(session, night) if row.source_name == source]
         judged = verdicts(session, night, reduction.context["profile"])
+        decided = list_decisions(session, [row.run_id for row in rows])
         causes = {row.run_id: [q.cause for q in quarantine_of(session, night, row.run_id)] for row in rows}
         runs = tuple(
             RunVerdict(
                 run_id=row.run_id,
-                selected=row.run_id in judged and judged[row.run_id].selected,
+                selected=row.run_id in judged and holds(judged[row.run_id].selected, _about(decided, row.run_id)),
                 start=row.run_start.isoformat() if row.run_start else "",
                 zenith_deg=zenith_deg(row),
-                quantities={name: row.quantities[name] for name in _BUNDLE_QUANTITIES},
-                reasons=(*(judged[row.run_id].reasons if row.run_id in judged else ()), *causes.get(row.run_id, ())),
+                quantities={name: row.quantities[name] for name in BUNDLE_QUANTITIES},
+                reasons=(
+                    *(judged[row.run_id].reasons if row.run_id in judged else ()),
+                    *(record.words for record in _about(decided, row.run_id)),
+                    *causes.get(row.run_id, ()),
+                ),
             )
             for row in rows
         )
@@ -282,10 +223,18 @@ def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, 
         index=tuple(o.path for o in index.outputs),
         runs=runs,
         profile=reduction.context["profile"],
+        decisions=tuple(
+            Decision(r.run_number, r.action.value, r.author, r.reason, r.created_at.isoformat(), r.subruns)
+            for r in decided
+        ),
         extras=extras,
         site=site.name,
         synthetic=layout.absolute("truth.json").exists(),
     )
 
 
-_BUNDLE_QUANTITIES = ("mean_r422", "mean_index", "mean_light_yield", "mean_diffuse_nsb_std_pe", "elapsed_time_s")
+def _about(decisions: Sequence[OverlayRecord], run: int) -> list[OverlayRecord]:
+    return [record for record in decisions if record.run_number == run]
+
+
+BUNDLE_QUANTITIES = ("mean_r422", "mean_index", "mean_light_yield", "mean_diffuse_nsb_std_pe", "elapsed_time_s")

@@ -1,12 +1,12 @@
-"""Plan of what is made from the whole runs of a night: an index and a check of each source."""
+"""Plan of what is made from the whole runs of a night or a request: an index and a check of each source."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from lstops.night import Night
-from lstops.reduction.plan import IndexRequest, plan_index
+from lstops.reduction.plan import index_step
 from lstops.site.model import Site
 from lstops.step.model import ArtifactKind, Input, Output, Plan, Stage, Step
 
@@ -24,33 +24,39 @@ class SourceFiles:
 
 
 def plan_collection(
-    site: Site, night: Night, sources: Sequence[SourceFiles], truth: str | None, lstchain_version: str
+    site: Site,
+    about: str,
+    sources: Sequence[SourceFiles],
+    truth: str | None,
+    lstchain_version: str,
+    context: Mapping[str, Any],
 ) -> Plan:
     """Plan index and source check.
 
     Parameters
     ----------
+    about : str
+        For people: "night 20240115".
     truth : str or None
         Truth file of a synthetic site, to compare with.
+    context : mapping
+        Goes into the plan's context.
     """
     ordered = sorted(sources, key=lambda source: source.name)
-    indices = [
-        plan_index(IndexRequest(night, lstchain_version, source.name, source.dl3), site).steps()[0]
-        for source in ordered
-    ]
+    indices = [index_step(site, source.name, source.dl3, lstchain_version) for source in ordered]
     checks = [
         _check(site, source, index, truth, lstchain_version) for source, index in zip(ordered, indices, strict=True)
     ]
     return Plan(
         kind="collection",
-        title=f"night {night}: index and check of {len(indices)} source(s)",
+        title=f"{about}: index and check of {len(indices)} source(s)",
         site=site.name,
         lstchain_version=lstchain_version,
         stages=(
             Stage(name=INDEX, steps=tuple(indices), quarantine=True),
             Stage(name=CHECK, steps=tuple(checks), quarantine=True),
         ),
-        context={"night": str(night), "sources": [source.name for source in ordered]},
+        context={**context, "sources": [source.name for source in ordered]},
     )
 
 

@@ -13,6 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]
+#: nodes whose coordinates spread less than this to one side lie on a line
+_FLAT = 1e-6
+#: a pointing on an edge of the triangle may have a weight below zero by rounding
+_OUTSIDE = 1e-9
+#: a corner with less weight does not matter
+_NEGLIGIBLE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,10 @@ class IrfNode:
         Header B_DELTA.
     sha256 : str or None
         Pins the content.
+    cuts_sha256 : str or None
+        Digest of the cut set that it was made with, if known.
+    empty_bins_tev : tuple of (low, high)
+        True-energy bins without effective area between filled ones.
     """
 
     path: str
@@ -34,6 +47,21 @@ class IrfNode:
     az_deg: float
     delta_deg: float
     sha256: str | None = None
+    cuts_sha256: str | None = None
+    empty_bins_tev: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def where(self) -> str:
+        """Its pointing for a person."""
+        return f"zd {self.zd_deg:g} az {self.az_deg:g}"
+
+
+@dataclass(frozen=True)
+class NodeWeight:
+    """A node that the responses are interpolated from; the weights of a pointing add up to 1."""
+
+    node: IrfNode
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -58,6 +86,48 @@ class Field:
         return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
 
 
+def weights(zd_deg: float, az_deg: float, delta_deg: float, nodes: Sequence[IrfNode]) -> tuple[NodeWeight, ...]:
+    """The nodes that lstchain interpolates the responses of a pointing from, with their weights.
+
+    They are the corners of the Delaunay triangle of (cos zd, sin delta) that holds the pointing, with its barycentric
+    coordinates. Where several nodes are at one place of that plane, lstchain takes the nearest in azimuth
+    (check_in_delaunay_triangle, get_nearest_az_node), and scipy's linear interpolation goes between the three.
+
+    Parameters
+    ----------
+    delta_deg : float
+        Angle between the field and the pointing.
+    nodes : sequence of IrfNode
+        In the order of their file names, as lstchain takes them.
+
+    Returns
+    -------
+    tuple of NodeWeight
+        Empty if the nodes span no area, or the pointing lies outside of them.
+    """
+    from scipy.spatial import Delaunay, QhullError
+
+    if len(nodes) < 3:
+        return ()
+    target, points = _coordinates(zd_deg, delta_deg), _points(nodes)
+    try:
+        triangles = Delaunay(points)
+    except QhullError:
+        return ()
+    found = int(triangles.find_simplex(target))
+    if found < 0:
+        return ()
+    rounded = np.around(points, 3)
+    corners = [_nearest_twin(corner, rounded, nodes, az_deg) for corner in triangles.simplices[found].tolist()]
+    triangle = np.vstack([points[corners].T, np.ones(3)])
+    if len(set(corners)) < 3 or abs(np.linalg.det(triangle)) < _FLAT:
+        return ()
+    shares = np.linalg.solve(triangle, np.append(target, 1.0))
+    if shares.min() < -_OUTSIDE:
+        return ()
+    return tuple(NodeWeight(nodes[corner], float(share)) for corner, share in zip(corners, shares, strict=True))
+
+
 def why_not(zd_deg: float, az_deg: float, nodes: Sequence[IrfNode], field: Field) -> str | None:
     """Say why the responses cannot be interpolated to a pointing, or None if they can.
 
@@ -68,20 +138,17 @@ def why_not(zd_deg: float, az_deg: float, nodes: Sequence[IrfNode], field: Field
     field : Field
         Of the *present*: lstchain computes the delta of data with today's field.
     """
-    from scipy.spatial import ConvexHull, QhullError
-
     where = f"pointing zd {zd_deg:.2f} az {az_deg:.2f} deg"
-    points = np.array([_coordinates(n.zd_deg, n.delta_deg) for n in nodes])
-    listed = ", ".join(f"zd {n.zd_deg:g} az {n.az_deg:g}" for n in nodes[:8])
-    if len(points) < 3:
+    listed = ", ".join(n.where for n in nodes[:8])
+    if len(nodes) < 3:
         return f"{where}: {len(nodes)} IRF node(s) ({listed}) span no area, interpolation needs at least three."
-    try:
-        hull = ConvexHull(points)
-    except QhullError:
+    points = _points(nodes)
+    if np.linalg.matrix_rank(points - points[0], tol=_FLAT) < 2:
         return f"{where}: the IRF nodes ({listed}) lie on one line of (cos zd, sin delta) and cannot be interpolated."
-    target = _coordinates(zd_deg, field.delta_deg(zd_deg, az_deg))
-    if bool((hull.equations[:, :2] @ target + hull.equations[:, 2] <= 1e-12).all()):
+    delta_deg = field.delta_deg(zd_deg, az_deg)
+    if weights(zd_deg, az_deg, delta_deg, nodes):
         return None
+    target = _coordinates(zd_deg, delta_deg)
     low, high = min(n.zd_deg for n in nodes), max(n.zd_deg for n in nodes)
     return (
         f"{where} (cos zd {target[0]:.4f}, sin delta {target[1]:.4f}) lies outside the {len(nodes)} IRF nodes, "
@@ -90,5 +157,32 @@ def why_not(zd_deg: float, az_deg: float, nodes: Sequence[IrfNode], field: Field
     )
 
 
-def _coordinates(zd_deg: float, delta_deg: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def collapsing(chosen: Sequence[NodeWeight], useful_tev: tuple[float, float]) -> str | None:
+    """Say where an empty bin at a node would collapse the interpolated area, or None.
+
+    lstchain interpolates the logarithm of the area with a floor of 1 m2: one empty bin at one corner of the triangle
+    takes orders of magnitude off the area between filled ones.
+    """
+    low_tev, high_tev = useful_tev
+    for item in chosen:
+        bins = [b for b in item.node.empty_bins_tev if b[0] >= low_tev * 0.999 and b[1] <= high_tev * 1.001]
+        if bins and item.weight > _NEGLIGIBLE:
+            told = ", ".join(f"{low:.3g} to {high:.3g}" for low, high in bins)
+            return (
+                f"the IRF node {item.node.where} (weight {item.weight:.2f}) has no effective area at {told} TeV: the "
+                "interpolated area would collapse there."
+            )
+    return None
+
+
+def _nearest_twin(corner: int, rounded: Points, nodes: Sequence[IrfNode], az_deg: float) -> int:
+    twins = np.flatnonzero((rounded == rounded[corner]).all(axis=1)).tolist()
+    return int(min(twins, key=lambda twin: abs(nodes[twin].az_deg - az_deg)))
+
+
+def _points(nodes: Sequence[IrfNode]) -> Points:
+    return np.array([_coordinates(n.zd_deg, n.delta_deg) for n in nodes])
+
+
+def _coordinates(zd_deg: float, delta_deg: float) -> Points:
     return np.array([math.cos(math.radians(zd_deg)), math.sin(math.radians(delta_deg))])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lstops.errors import ConfigError
 from lstops.night import Night
 from lstops.reduction.cuts import CutSet
-from lstops.reduction.geometry import Field, IrfNode, why_not
+from lstops.reduction.jobs import RunJob
+from lstops.reduction.refusal import unsafe_source
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.model import ArtifactKind, Input, Output, Plan, Stage, Step
@@ -19,63 +20,17 @@ CUTS_FILE = "cuts.json"
 HDU_INDEX, OBS_INDEX = "hdu-index.fits.gz", "obs-index.fits.gz"
 #: the zenith of the responses is that of the data when lstchain interpolates (rounded to 1e-5), a node's when not
 _ZENITH_TOLERANCE_DEG = 0.05
-#: placeholders of commands and characters that a FITS header cannot hold
-_UNSAFE = re.compile(r"[{}]|[^\x20-\x7e]")
-
-
-@dataclass(frozen=True)
-class ModelSet:
-    """The random forests for a run.
-
-    Attributes
-    ----------
-    path : str
-        Folder, relative to the site's base.
-    sha256 : str or None
-        Pins the content: what is unpickled is what was registered.
-    config : str or None
-        lstchain configuration of the training, relative to the base; None: the copy in the folder.
-    """
-
-    production: str
-    line: str
-    level_ghz: float
-    path: str
-    sha256: str | None = None
-    config: str | None = None
-
-
-@dataclass(frozen=True)
-class RunJob:
-    """One run to reduce: what it is, and what is used for it.
-
-    Attributes
-    ----------
-    dl1 : str
-        Run-wise DL1, relative to the site's base.
-    ra_deg, dec_deg : float
-        Of the source, in degrees (ICRS).
-    zd_deg, az_deg : float
-        Mean pointing in degrees.
-    min_live_fraction : float
-        Smallest LIVETIME / ONTIME of the DL3.
-    """
-
-    run: int
-    dl1: str
-    source: str
-    ra_deg: float
-    dec_deg: float
-    zd_deg: float
-    az_deg: float
-    models: ModelSet
-    irfs: tuple[IrfNode, ...]
-    min_live_fraction: float = 0.5
 
 
 @dataclass(frozen=True)
 class NightRequest:
-    """The runs of one night to reduce."""
+    """The runs of one night to reduce.
+
+    Attributes
+    ----------
+    folder : str or None
+        Where the DL3 files are made, relative to the site's base; None: in the night's own folder.
+    """
 
     night: Night
     pipeline_version: str
@@ -83,15 +38,7 @@ class NightRequest:
     lstchain_version: str
     cuts: CutSet
     runs: tuple[RunJob, ...]
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A run that is not reduced, and why."""
-
-    run: int
-    reason: str
-    remedy: str
+    folder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,25 +57,6 @@ class IndexRequest:
     dl3: tuple[str, ...]
 
 
-def split_runs(runs: Sequence[RunJob], field: Field) -> tuple[tuple[RunJob, ...], tuple[Refusal, ...]]:
-    """Separate the runs that can be reduced from those that cannot.
-
-    Parameters
-    ----------
-    field : Field
-        Geomagnetic field of today (see `why_not`).
-    """
-    accepted, refused = [], []
-    for job in runs:
-        if reason := _unsafe_source(job.source):
-            refused.append(Refusal(job.run, reason, "correct the source's name with an overlay record."))
-        elif reason := why_not(job.zd_deg, job.az_deg, job.irfs, field):
-            refused.append(Refusal(job.run, reason, "produce test nodes around this pointing, or exclude the run."))
-        else:
-            accepted.append(job)
-    return tuple(accepted), tuple(refused)
-
-
 def plan_night(request: NightRequest, site: Site) -> Plan:
     """Plan DL2 and DL3 of the runs; one that fails is quarantined and the others go on.
 
@@ -142,7 +70,7 @@ def plan_night(request: NightRequest, site: Site) -> Plan:
     if len(set(numbers)) != len(numbers):
         raise ConfigError(f"night {request.night}: a run is named twice in {sorted(numbers)}.", "name each run once.")
     for job in request.runs:
-        if reason := _unsafe_source(job.source):
+        if reason := unsafe_source(job.source):
             raise ConfigError(f"run {job.run}: {reason}", "correct the source's name with an overlay record.")
     layout = Layout(site.base, site.work)
     jobs = sorted(request.runs, key=lambda job: job.run)
@@ -159,7 +87,7 @@ def plan_night(request: NightRequest, site: Site) -> Plan:
             "night": str(request.night),
             "cuts": request.cuts.name,
             "cuts_sha256": request.cuts.digest,
-            "runs": {str(job.run): {"source": job.source, "production": job.models.production} for job in jobs},
+            "runs": {str(job.run): _about(job) for job in jobs},
         },
     )
 
@@ -172,30 +100,7 @@ def plan_index(request: IndexRequest, site: Site) -> Plan:
     ConfigError
         If there are no files, or they lie in more than one folder.
     """
-    folders = {path.rpartition("/")[0] for path in request.dl3}
-    if len(folders) != 1:
-        raise ConfigError(
-            f"the index of {request.source!r} needs DL3 files of one folder, not of {sorted(folders) or 'none'}.",
-            "plan one index for each folder, and none for a source without a whole run.",
-        )
-    folder = folders.pop()
-    command = ("python", "-m", "lstops.science.dl3_index", "--dl3", "{indir:dl3}", "--output", "{outdir:hdu-index}")
-    step = Step(
-        kind="index",
-        label=f"index of {request.source}, {len(request.dl3)} run(s)",
-        subject=f"source {request.source}",
-        commands=(command,),
-        inputs=tuple(
-            Input(name=f"dl3-{i}", group="dl3", kind=ArtifactKind.DL3, path=path)
-            for i, path in enumerate(sorted(request.dl3))
-        ),
-        outputs=(
-            Output(name="hdu-index", kind=ArtifactKind.DL3_INDEX, path=f"{folder}/{HDU_INDEX}"),
-            Output(name="obs-index", kind=ArtifactKind.DL3_INDEX, path=f"{folder}/{OBS_INDEX}"),
-        ),
-        resources=site.resources_for("index"),
-        environment=request.lstchain_version,
-    )
+    step = index_step(site, request.source, request.dl3, request.lstchain_version)
     return Plan(
         kind="reduction_index",
         title=f"night {request.night}: index of {request.source}",
@@ -206,9 +111,47 @@ def plan_index(request: IndexRequest, site: Site) -> Plan:
     )
 
 
+def index_step(site: Site, source: str, dl3: Sequence[str], lstchain_version: str) -> Step:
+    """The step that makes the index of the DL3 files of one source, beside them.
+
+    Raises
+    ------
+    ConfigError
+        If there are no files, or they lie in more than one folder.
+    """
+    folders = {path.rpartition("/")[0] for path in dl3}
+    if len(folders) != 1:
+        raise ConfigError(
+            f"the index of {source!r} needs DL3 files of one folder, not of {sorted(folders) or 'none'}.",
+            "plan one index for each folder, and none for a source without a whole run.",
+        )
+    folder = folders.pop()
+    command = ("python", "-m", "lstops.science.dl3_index", "--dl3", "{indir:dl3}", "--output", "{outdir:hdu-index}")
+    return Step(
+        kind="index",
+        label=f"index of {source}, {len(dl3)} run(s)",
+        subject=f"source {source}",
+        commands=(command,),
+        inputs=tuple(
+            Input(name=f"dl3-{i}", group="dl3", kind=ArtifactKind.DL3, path=path) for i, path in enumerate(sorted(dl3))
+        ),
+        outputs=(
+            Output(name="hdu-index", kind=ArtifactKind.DL3_INDEX, path=f"{folder}/{HDU_INDEX}"),
+            Output(name="obs-index", kind=ArtifactKind.DL3_INDEX, path=f"{folder}/{OBS_INDEX}"),
+        ),
+        resources=site.resources_for("index"),
+        environment=lstchain_version,
+    )
+
+
+def _about(job: RunJob) -> dict[str, Any]:
+    about: dict[str, Any] = {"source": job.source, "production": job.models.production}
+    return about | {"dropped_subruns": list(job.dropped_subruns)} if job.dropped else about
+
+
 def dl3_path(job: RunJob, request: NightRequest, layout: Layout) -> str:
     """Where the DL3 of a run is made, relative to the base."""
-    folder = layout.dl3_candidates(
+    folder = request.folder or layout.dl3_candidates(
         request.night, request.pipeline_version, job.models.production, request.cuts.name, job.source
     )
     return f"{folder}/{layout.dl3_name(job.run)}"
@@ -243,46 +186,51 @@ def _dl2(job: RunJob, request: NightRequest, site: Site, layout: Layout) -> Step
 
 
 def _dl3(job: RunJob, request: NightRequest, site: Site, layout: Layout) -> Step:
-    # NAME=VALUE in one word: a source name or declination that begins with '-' is then no option
-    command = ("lstchain_create_dl3_file", "-d", "{in:dl2}", "-o", "{outdir:dl3}", "-i", "{indir:irf}",
-               "-p", "irf*.fits.gz", f"--source-name={job.source}", f"--source-ra={job.ra_deg!r}deg",
-               f"--source-dec={job.dec_deg!r}deg", "--config", f"{{file:{CUTS_FILE}}}", "--overwrite")  # fmt: skip
     nodes = [
         Input(name=f"irf-{i}", group="irf", kind=ArtifactKind.IRF, path=node.path, sha256=node.sha256)
         for i, node in enumerate(sorted(job.irfs, key=lambda node: node.path))
     ]
-    dl3 = Output(
-        name="dl3",
-        kind=ArtifactKind.DL3,
-        path=dl3_path(job, request, layout),
-        counts_from=("dl2",),
-        expect={
-            "run": job.run,
-            "object": job.source,
-            "min_live_fraction": job.min_live_fraction,
-            "irf_zenith_tolerance_deg": _ZENITH_TOLERANCE_DEG,
-        },
-    )
+    dropped = [
+        Input(name=f"dropped-{i}", kind=ArtifactKind.DL1, path=path) for i, path in enumerate(sorted(job.dropped))
+    ]
+    expect = {
+        "run": job.run,
+        "object": job.source,
+        "min_live_fraction": job.min_live_fraction,
+        "irf_zenith_tolerance_deg": _ZENITH_TOLERANCE_DEG,
+        "useful_energy_tev": list(request.cuts.useful_energy_tev),
+    }
+    if dropped:
+        expect |= {"whole_run": False, "dropped_subruns": list(job.dropped_subruns)}
     return Step(
         kind="dl3",
         label=f"DL3 of run {job.run}, {job.source}",
         subject=f"run {job.run}",
-        commands=(command,),
-        inputs=(Input(name="dl2", kind=ArtifactKind.DL2, path=dl2_path(job, request, layout)), *nodes),
-        outputs=(dl3,),
+        commands=(_dl3_command(job, [item.name for item in dropped]),),
+        inputs=(Input(name="dl2", kind=ArtifactKind.DL2, path=dl2_path(job, request, layout)), *nodes, *dropped),
+        outputs=(
+            Output(
+                name="dl3",
+                kind=ArtifactKind.DL3,
+                path=dl3_path(job, request, layout),
+                counts_from=("dl2",),
+                expect=expect,
+            ),
+        ),
         files={CUTS_FILE: request.cuts.text},
         resources=site.resources_for("dl3"),
         environment=request.lstchain_version,
     )
 
 
-def _unsafe_source(source: str) -> str | None:
-    """Why a name cannot be handed over unchanged: traitlets strips outer quotes and expands a leading '~'."""
-    if not source.strip():
-        return "the source has no name."
-    if found := _UNSAFE.search(source):
-        return f"the source name {source!r} holds {found.group()!r}."
-    quoted = len(source) > 1 and source[0] == source[-1] and source[0] in "\"'"
-    if quoted or source != source.strip() or source.startswith("~"):
-        return f"the source name {source!r} begins with '~', or is enclosed in quotes or blanks."
-    return None
+def _dl3_command(job: RunJob, dropped: Sequence[str]) -> tuple[str, ...]:
+    """lstchain's tool; or, for a run that is not whole, the same around what is left of its DL2."""
+    # NAME=VALUE in one word: a source name or declination that begins with '-' is then no option
+    words = ("-i", "{indir:irf}", "-p", "irf*.fits.gz", f"--source-name={job.source}",
+             f"--source-ra={job.ra_deg!r}deg", f"--source-dec={job.dec_deg!r}deg",
+             "--config", f"{{file:{CUTS_FILE}}}", "--overwrite")  # fmt: skip
+    if not dropped:
+        return ("lstchain_create_dl3_file", "-d", "{in:dl2}", "-o", "{outdir:dl3}", *words)
+    named = (word for name in dropped for word in ("--dropped", f"{{in:{name}}}"))
+    return ("python", "-m", "lstops.science.drop_subruns", "--dl2", "{in:dl2}", *named,
+            "--output", "{out:dl3}", "--scratch", "{scratch}", "--", *words)  # fmt: skip

@@ -164,6 +164,15 @@ class Layout:
         """Folder that holds the published versions (v0001, v0002, ...) and the pointer `current`."""
         return f"DL3/{night}/{version}/{slug(production)}/{slug(cuts)}/{slug(source)}"
 
+    def request_candidates(self, request: str) -> str:
+        """Where the DL3 of an analysis request is made, in lstops' own area."""
+        return f"{self.work}/dl3/requests/{slug(request)}"
+
+    @staticmethod
+    def request_published(request: str) -> str:
+        """Folder that holds the published versions of an analysis request's bundle."""
+        return f"DL3/requests/{slug(request)}"
+
     @staticmethod
     def dl3_name(run: int) -> str:
         """Name of a run's DL3 as lstchain writes it."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import RUN, site_at
 
@@ -18,7 +19,9 @@ from lstops.production.inventory import scan_inventory
 from lstops.production.plan import TunedProductionRequest, plan_tuned_production
 from lstops.reduction.cuts import load_cuts
 from lstops.reduction.geometry import Field, IrfNode
-from lstops.reduction.plan import IndexRequest, ModelSet, NightRequest, RunJob, plan_index, plan_night, split_runs
+from lstops.reduction.jobs import ModelSet, RunJob
+from lstops.reduction.plan import IndexRequest, NightRequest, plan_index, plan_night
+from lstops.reduction.refusal import split_runs
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.manifest import ArtifactRecord, ManifestStore
@@ -127,6 +130,48 @@ def test_night_to_gammapy(job: RunJob, site: Site, layout: Layout) -> None:
     observation = store.get_observations(required_irf="point-like")[0]
     assert observation.obs_id == RUN
     assert len(observation.events.table) == facts["events"]
+
+
+def middle_of_the_run(layout: Layout, dl1: str) -> str:
+    """A subrun file that holds the middle third of the run's events; its path."""
+    import tables
+
+    path = dl1.replace(".h5", ".0001.h5")
+    shutil.copyfile(layout.absolute(dl1), layout.absolute(path))
+    with tables.open_file(str(layout.absolute(path)), "a") as file:
+        table = file.root.dl1.event.telescope.parameters.LST_LSTCam
+        third = table.nrows // 3
+        table.remove_rows(2 * third, table.nrows)
+        table.remove_rows(0, third)
+    return path
+
+
+def test_a_run_without_its_middle_subrun(job: RunJob, site: Site, layout: Layout) -> None:
+    """Events are out, and intervals and live time agree with what is left, as gammapy sees it."""
+    from gammapy.data import DataStore
+
+    subrun = middle_of_the_run(layout, job.dl1)
+    try:
+        out = inspect(ArtifactKind.DL1, layout.absolute(subrun))
+        plan = plan_night(request(replace(job, source="Crab without", dropped=(subrun,))), site)
+        assert set(run_all(plan, site)) <= {Ending.DONE, Ending.UP_TO_DATE}
+        whole = product(layout, plan.stage("dl2").steps[0].primary.path).facts
+    finally:
+        layout.absolute(subrun).unlink()
+    dl3 = plan.stage("dl3").steps[0].primary.path
+    facts = product(layout, dl3).facts
+    left = [(whole["t_start"], out["t_start"]), (out["t_stop"], whole["t_stop"])]
+    assert facts["gti"] == 2
+    assert np.abs(np.array(facts["intervals_unix_s"]) - left).max() < 0.1
+    assert facts["gti_s"] == pytest.approx(sum(stop - start for start, stop in left), abs=0.1)
+
+    assert run_all(plan_index(IndexRequest(Night.parse("20240115"), "0.12.3", "Crab without", (dl3,)), site), site)
+    observation = DataStore.from_dir(layout.absolute(dl3).parent).get_observations(required_irf="point-like")[0]
+    assert observation.observation_live_time_duration.to_value("s") == pytest.approx(facts["livetime_s"], abs=1e-6)
+    assert 0.9 < facts["deadc"] < 1
+    times = observation.events.time.unix
+    assert len(times) > 20
+    assert not ((times > out["t_start"]) & (times < out["t_stop"])).any()
 
 
 def test_nearest_node_instead_of_interpolation_is_caught(job: RunJob, site: Site, layout: Layout) -> None:

@@ -129,7 +129,7 @@ def irf(path: Path, **changes: Any) -> Path:
 
 
 def dl3(path: Path, n: int = 50, run: int = 2001, **changes: Any) -> Path:
-    """A DL3 file; `times`, `gti` (start, stop), `events_header`, and those of `responses`."""
+    """A DL3 file; `times`, `gti` (start, stop), `events_header`, `pointing` (header), and those of `responses`."""
     times = np.asarray(changes.pop("times", np.linspace(100.0, 190.0, n)))
     start, stop = changes.pop("gti", ([100.0], [190.0]))
     header = {
@@ -141,7 +141,8 @@ def dl3(path: Path, n: int = 50, run: int = 2001, **changes: Any) -> Path:
     columns = {"EVENT_ID": np.arange(n, dtype=float), "TIME": times, **values}
     events = _table("EVENTS", columns, {"HDUCLASS": "GADF", "HDUCLAS1": "EVENTS", **header})
     gti = _table("GTI", {"START": np.asarray(start, float), "STOP": np.asarray(stop, float)}, {"HDUCLAS1": "GTI"})
-    extra = [t for t in (events, gti) if t.name not in changes.get("drop", ())]
+    note = _table("POINTING", {"TIME": np.zeros(1)}, {"HDUCLAS1": "POINTING", **changes.pop("pointing", {})})
+    extra = [t for t in (events, gti, note) if t.name not in changes.get("drop", ())]
     fits.HDUList([fits.PrimaryHDU(), *extra, *responses(**changes)]).writeto(path)
     return path
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timezone
 
+import numpy as np
 import pytest
 
 from lstops.errors import ConfigError
 from lstops.night import Night
 from lstops.reduction.cuts import load_cuts
-from lstops.reduction.geometry import Field, IrfNode, why_not
-from lstops.reduction.plan import IndexRequest, ModelSet, NightRequest, RunJob, plan_index, plan_night, split_runs
+from lstops.reduction.geometry import Field, IrfNode, NodeWeight, collapsing, weights, why_not
+from lstops.reduction.jobs import ModelSet, RunJob
+from lstops.reduction.plan import IndexRequest, NightRequest, plan_index, plan_night
+from lstops.reduction.refusal import Refusal, split_runs
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.model import ArtifactKind
@@ -62,6 +65,64 @@ def test_grids_that_span_nothing() -> None:
     assert "no area" in (why_not(20, 110, (), FIELD) or "")
 
 
+def test_weights_give_the_pointing_back() -> None:
+    for zd, az in ((20.0, 110.0), (11.5, 130.0), (30.0, 250.0)):
+        delta = FIELD.delta_deg(zd, az)
+        chosen = weights(zd, az, delta, GRID)
+        assert len(chosen) == 3
+        assert sum(w.weight for w in chosen) == pytest.approx(1)
+        assert min(w.weight for w in chosen) >= -1e-9
+        assert sum(w.weight * np.cos(np.deg2rad(w.node.zd_deg)) for w in chosen) == pytest.approx(
+            np.cos(np.deg2rad(zd))
+        )
+        assert sum(w.weight * np.sin(np.deg2rad(w.node.delta_deg)) for w in chosen) == pytest.approx(
+            np.sin(np.deg2rad(delta))
+        )
+    # at a node, that node
+    at_node = weights(23.0, 175.0, GRID[2].delta_deg, GRID)
+    assert max(at_node, key=lambda w: w.weight).node == GRID[2]
+    assert weights(60.0, 100.0, FIELD.delta_deg(60.0, 100.0), GRID) == ()
+
+
+def test_of_nodes_at_one_place_the_nearest_in_azimuth() -> None:
+    """Nodes on both sides of the magnetic meridian have the same angle to the field."""
+    twin = replace(GRID[2], path="mc/IRF/irf_twin.fits.gz", az_deg=300.0)
+    for az, wanted in ((110.0, GRID[2]), (290.0, twin)):
+        chosen = {w.node for w in weights(20.0, az, FIELD.delta_deg(20.0, 110.0), (*GRID, twin))}
+        assert wanted in chosen
+        assert len(chosen & {GRID[2], twin}) == 1
+
+
+def test_an_empty_bin_at_a_node_that_counts() -> None:
+    hole = replace(GRID[2], empty_bins_tev=((0.4, 0.63),))
+    reason = collapsing([NodeWeight(GRID[0], 0.7), NodeWeight(hole, 0.3)], (0.1, 5.0))
+    assert reason is not None
+    assert "zd 23 az 175" in reason
+    assert "0.4 to 0.63 TeV" in reason
+    assert collapsing([NodeWeight(GRID[0], 0.7), NodeWeight(hole, 0.3)], (1.0, 5.0)) is None
+    assert collapsing([NodeWeight(GRID[0], 1.0), NodeWeight(hole, 1e-9)], (0.1, 5.0)) is None
+
+
+def refusal(*changed: IrfNode, **changes: object) -> Refusal:
+    nodes = tuple(next((c for c in changed if c.path == n.path), n) for n in GRID)
+    accepted, refused = split_runs([job(irfs=nodes, **changes)], FIELD, load_cuts())
+    assert accepted == ()
+    return refused[0]
+
+
+def test_a_run_whose_responses_would_be_wrong_is_refused_before_anything_is_computed() -> None:
+    assert len(split_runs([job(models=replace(MODELS, training_zd_deg=(10.0, 35.0)))], FIELD, load_cuts())[0]) == 1
+    hole = refusal(*(replace(n, empty_bins_tev=((0.4, 0.63),)) for n in GRID))
+    assert "collapse" in hole.reason
+    assert "simulate more events" in hole.remedy
+    other = refusal(replace(GRID[0], cuts_sha256="ab" * 32))
+    assert "irf_10_175.fits.gz was made with other cuts (abababab" in other.reason
+    assert "IRFs of this cut set" in other.remedy
+    beyond = refusal(models=replace(MODELS, training_zd_deg=(23.0, 35.0)))
+    assert "zenith distance of 20.00 deg" in beyond.reason
+    assert "trained from 23 to 35 deg" in beyond.reason
+
+
 def test_runs_outside_are_refused_with_reason_and_remedy() -> None:
     accepted, refused = split_runs([job(), job(2002, zd=60.0), job(2003, source="{in:dl2}")], FIELD)
     assert [j.run for j in accepted] == [2001]
@@ -87,6 +148,20 @@ def test_a_night(site: Site) -> None:
     assert "--source-dec=-0.5deg" in dl3.commands[0]
     assert dl3.files["cuts.json"] == load_cuts().text
     assert plan.plan_id == plan_night(night(job(2001), job(2002)), site).plan_id
+
+
+def test_a_run_without_some_subruns(site: Site) -> None:
+    files = tuple(f"DL1/20240115/v0.12/tailcut84/dl1_LST-1.Run02001.{n:04d}.h5" for n in (12, 3))
+    plan = plan_night(night(job(dropped=files), job(2002)), site)
+    partial, whole = plan.stage("dl3").steps
+    (command,) = partial.commands
+    assert command[:3] == ("python", "-m", "lstops.science.drop_subruns")
+    assert command[command.index("--") + 1 :] == whole.commands[0][5:]
+    assert {i.path for i in partial.inputs if i.kind is ArtifactKind.DL1} == set(files)
+    assert partial.primary.expect["dropped_subruns"] == [3, 12]
+    assert partial.primary.expect["whole_run"] is False
+    assert "dropped_subruns" not in whole.primary.expect
+    assert plan.context["runs"]["2001"]["dropped_subruns"] == [3, 12]
 
 
 @pytest.mark.parametrize(

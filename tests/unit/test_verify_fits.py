@@ -124,7 +124,9 @@ def test_facts_of_a_dl3(tmp_path: Path) -> None:
     [
         ({"times": []}, "not one event passed the cuts"),
         ({"times": [99.0, 150.0, 191.0]}, "2 of 3 events lie outside the good time intervals"),
-        ({"gti": ([100.0, 150.0], [160.0, 190.0])}, "GTI intervals are empty or overlap"),
+        ({"gti": ([100.0, 150.0], [160.0, 190.0])}, "GTI intervals are empty, overlap"),
+        ({"gti": ([150.0, 100.0], [190.0, 145.0])}, "are not in order"),
+        ({"gti": ([100.0, 145.0], [140.0, 190.0])}, "ONTIME is 99.5, the good time intervals say 85.000 s"),
         ({"gti": ([], [])}, "GTI has no intervals"),
         ({"gti": ([100.0, 160.0], [140.0, 190.0])}, "events lie outside"),
         ({"events": {"ENERGY": np.full(50, np.nan)}}, "50 of 50 values of ENERGY are not finite"),
@@ -156,6 +158,56 @@ def test_dl3_against_its_plan_and_data(tmp_path: Path) -> None:
     with pytest.raises(ProductInvalid, match=r"ONTIME is 50.000 s, the data .* span 99.500 s"):
         verify(output(ArtifactKind.DL3, "dl2"), short, [data])
     assert verify(output(ArtifactKind.DL3, "dl2", whole_run=False), short, [data])["livetime_s"] == 50
+
+
+#: unix time of the epoch of the DL3 files below
+EPOCH = (58392 - 40587) * 86400.0
+
+
+def partial_dl3(path: Path, **header: object) -> Path:
+    """A run of 100 s without its subrun of 140 to 150 s."""
+    times = np.concatenate([np.linspace(100, 140, 30), np.linspace(150, 200, 30)])
+    consistent = {"ONTIME": 90.0, "LIVETIME": 81.0, "DEADC": 0.9, "TSTART": 100.0, "TSTOP": 200.0, "SUBDROP": "4"}
+    return products.dl3(path, times=times, gti=([100.0, 150.0], [140.0, 200.0]), events_header=consistent | header)
+
+
+def facts_of(kind: ArtifactKind, name: str, start: float, stop: float) -> InputFacts:
+    return InputFacts(name, kind, Path(name), {"events": 10**6, "t_start": EPOCH + start, "t_stop": EPOCH + stop})
+
+
+def test_a_dl3_without_a_subrun(tmp_path: Path) -> None:
+    whole = facts_of(ArtifactKind.DL2, "dl2", 100, 200)
+    asked = output(ArtifactKind.DL3, "dl2", whole_run=False, dropped_subruns=[4])
+    path = partial_dl3(tmp_path / "dl3.fits")
+    facts = verify(asked, path, [whole, facts_of(ArtifactKind.DL1, "dl1", 140, 150)])
+    assert facts["gti"] == 2
+    assert facts["gti_s"] == pytest.approx(90)
+    assert facts["dropped_subruns"] == [4]
+    for start, stop, reason in ((140, 150.2, r"0\.200 s of the dropped dl1"), (145, 147, r"90\.000 s, 98\.000 s")):
+        with pytest.raises(ProductInvalid, match=reason):
+            verify(asked, path, [whole, facts_of(ArtifactKind.DL1, "dl1", start, stop)])
+    for wanted in ([], [5], [4, 5]):
+        with pytest.raises(ProductInvalid, match=r"without the subruns \[4\], not without"):
+            verify(output(ArtifactKind.DL3, whole_run=False, dropped_subruns=wanted), path, [])
+    with pytest.raises(ProductInvalid, match=r"without the subruns none, not without \[4\]"):
+        verify(asked, products.dl3(tmp_path / "whole.fits"), [])
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ({"ONTIME": 90.2, "LIVETIME": 81.0}, "ONTIME is 90.2, the good time intervals say 90.000 s"),
+        ({"LIVETIME": 80.8}, "LIVETIME is 80.8, the good time intervals say 81.000 s"),
+        ({"TSTOP": 190.0}, "TSTOP is 190.0"),
+        ({"TSTART": float("1e9")}, "TSTART is"),
+    ],
+)
+def test_times_that_disagree_by_more_than_a_tenth_of_a_second(
+    tmp_path: Path, header: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        inspect(ArtifactKind.DL3, partial_dl3(tmp_path / "dl3.fits", **header))
+    assert reason in caught.value.what
 
 
 def test_index(tmp_path: Path) -> None:

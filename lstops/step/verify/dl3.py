@@ -11,8 +11,13 @@ min_live_fraction : float
 irf_zenith_tolerance_deg : float
     Largest distance between the zenith of the responses and that of the data. lstchain takes the *nearest* node when it
     cannot interpolate, with exit status 0; the header then holds the node's zenith.
+useful_energy_tev : (low, high)
+    True energies between which no node may have an empty bin. Nodes and weights of the responses become facts
+    (`irf_nodes`), and the effective area must be the one interpolated from them, if the step has IRF inputs.
 whole_run : bool
     True (default): ONTIME must be the time between the first and last shower of the DL2 in `counts_from`.
+dropped_subruns : list of int
+    Subruns that are left out; the step's inputs of kind DL1 are these. See `dl3_times` for what must hold then.
 """
 
 from __future__ import annotations
@@ -25,14 +30,12 @@ import numpy as np
 from astropy.io import fits
 
 from lstops.step.model import ArtifactKind, Output
-from lstops.step.verify import response
+from lstops.step.verify import dl3_nodes, dl3_times, response
 from lstops.step.verify.common import Facts, InputFacts, refuse, sources
 from lstops.step.verify.fitsfile import by_name, read
 
 _EVENT_COLUMNS = ("EVENT_ID", "TIME", "RA", "DEC", "ENERGY")
 _HEADER = ("OBS_ID", "ONTIME", "LIVETIME", "DEADC", "RA_PNT", "DEC_PNT", "OBJECT", "RA_OBJ", "DEC_OBJ", "MJDREFI")
-#: times are doubles counted from 2018 (lstchain's LST_EPOCH): 2e8 s, so 1e-6 s is 30 times their resolution
-_TIME_TOLERANCE_S = 1e-6
 _SPAN_TOLERANCE_S = 1.0
 
 
@@ -44,7 +47,7 @@ def inspect(path: Path) -> Facts:
     DataError
         With everything that is wrong with it.
     """
-    facts, findings = _examine(path)
+    facts, findings = _examine(read(path))
     refuse(path, findings)
     return facts
 
@@ -57,7 +60,8 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
     DataError
         See `inspect`; also if run, live time or responses are not those of the data.
     """
-    facts, findings = _examine(path)
+    hdus = read(path)
+    facts, findings = _examine(hdus)
     expect = output.expect
     run = expect.get("run")
     if run is not None and facts.get("obs_id") != run:
@@ -69,6 +73,10 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
     least = float(expect.get("min_live_fraction", 0))
     if on > 0 and live < least * on:
         findings.append(f"LIVETIME is {live:.1f} s of {on:.1f} s, below {least:.0%}: events are missing")
+    nodes, wrong = dl3_nodes.examine(hdus, facts, inputs, expect.get("useful_energy_tev"))
+    facts |= nodes
+    findings += wrong
+    findings += dl3_times.against_dropped(facts, expect.get("dropped_subruns", []), inputs)
     data = next((i for i in sources(output, inputs) if i.kind is ArtifactKind.DL2), None)
     if data is not None:
         findings += _against_data(facts, data, expect)
@@ -86,7 +94,8 @@ def _against_data(facts: Facts, data: InputFacts, expect: dict[str, Any]) -> lis
         if on > span + _SPAN_TOLERANCE_S or too_short:
             findings.append(f"ONTIME is {on:.3f} s, the data of {data.path.name} span {span:.3f} s")
     tolerance = expect.get("irf_zenith_tolerance_deg")
-    here, there = facts.get("irf_zd_deg"), data.facts.get("zd_deg")
+    # where subruns were left out, only lstchain's note of the mean zenith is that of the events it used
+    here, there = facts.get("irf_zd_deg"), facts.get("mean_zd_deg", data.facts.get("zd_deg"))
     if tolerance is not None and here is not None and there is not None and abs(here - there) > tolerance:
         findings.append(
             f"its responses are those of zenith {here:.2f} deg, the data were taken at {there:.2f} deg: "
@@ -95,8 +104,7 @@ def _against_data(facts: Facts, data: InputFacts, expect: dict[str, Any]) -> lis
     return findings
 
 
-def _examine(path: Path) -> tuple[Facts, list[str]]:
-    hdus = read(path)
+def _examine(hdus: fits.HDUList) -> tuple[Facts, list[str]]:
     findings: list[str] = []
     events, gti = by_name(hdus, "EVENTS"), by_name(hdus, "GTI")
     findings += [f"no table {name}" for name, hdu in (("EVENTS", events), ("GTI", gti)) if hdu is None]
@@ -111,12 +119,23 @@ def _examine(path: Path) -> tuple[Facts, list[str]]:
         "gh_efficiency": responses.facts.get("gh_efficiency"),
         "gh_cut": responses.facts.get("gh_cut"),
     }
+    facts |= _target(by_name(hdus, "POINTING"))
     if events is None:
         return facts, findings
     facts |= _events(events, findings)
     if gti is not None:
-        facts |= _intervals(gti, events, findings)
+        facts |= dl3_times.examine(gti, events, findings)
     return facts, findings
+
+
+def _target(pointing: fits.BinTableHDU | None) -> Facts:
+    """What lstchain interpolated the responses to: text such as "20.1 deg" in the header of POINTING."""
+    found: Facts = {}
+    for fact, key in (("mean_zd_deg", "MEAN_ZEN"), ("mean_az_deg", "MEAN_AZ"), ("b_delta_deg", "B_DELTA")):
+        words = str(pointing.header.get(key, "")).split() if pointing is not None else []
+        if len(words) == 2 and words[1] == "deg":
+            found[fact] = float(words[0])
+    return found
 
 
 def _events(events: fits.BinTableHDU, findings: list[str]) -> Facts:
@@ -148,22 +167,3 @@ def _events(events: fits.BinTableHDU, findings: list[str]) -> Facts:
         "livetime_s": live,
         "deadc": deadc,
     }
-
-
-def _intervals(gti: fits.BinTableHDU, events: fits.BinTableHDU, findings: list[str]) -> Facts:
-    if not {"START", "STOP"} <= set(gti.columns.names) or not len(gti.data):
-        findings.append("GTI has no intervals")
-        return {}
-    start = np.asarray(gti.data["START"], dtype=float)
-    stop = np.asarray(gti.data["STOP"], dtype=float)
-    order = np.argsort(start)
-    start, stop = start[order], stop[order]
-    if not ((stop > start).all() and (start[1:] >= stop[:-1]).all()):
-        findings.append("GTI intervals are empty or overlap")
-    if "TIME" in events.columns.names and len(events.data):
-        times = np.asarray(events.data["TIME"], dtype=float)
-        index = np.clip(np.searchsorted(start, times + _TIME_TOLERANCE_S, side="right") - 1, 0, None)
-        outside = (times < start[index] - _TIME_TOLERANCE_S) | (times > stop[index] + _TIME_TOLERANCE_S)
-        if outside.any():
-            findings.append(f"{int(outside.sum())} of {len(times)} events lie outside the good time intervals")
-    return {"gti": len(start), "gti_s": float((stop - start).sum())}

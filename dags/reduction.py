@@ -1,0 +1,107 @@
+"""An analysis request: the good runs of a target from DL1 to a published bundle of DL3."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from airflow.sdk import Param, dag, task
+
+from lstops.airflow.context import site_of_environment
+from lstops.airflow.notifier import FailureNotifier
+from lstops.airflow.operator import PlanStageOperator
+from lstops.airflow.policy import stage_retry_policy
+
+DOC = """
+### The runs of a target, over any number of nights, as one bundle
+
+Started by hand: the form asks for a target (or runs), dates, zenith range, profile, models and cuts. `lstops reduce`
+with the same options and `--dry-run` shows beforehand which runs these are, what cannot be reduced and why, and what
+it costs.
+
+1. **measure**, **nsb**: the sky of good runs that nobody has measured yet.
+2. **match**: the models of each run; **dl2**, **dl3**: one array of jobs each. What the nights have made with the same
+   models is not made again. A run that fails is left out with the cause.
+3. **collect**, **index**, **check**: the index of the DL3 files, and a look at the source with gammapy.
+4. **publish** a new version of the request's bundle below `DL3/requests` (or none, if nothing changed).
+"""
+
+
+def _empty(title: str, description: str, **schema: Any) -> Param:
+    """A field of the form that may stay empty."""
+    return Param(None, type=["null", "string"], title=title, description=description, **schema)
+
+
+@dag(
+    dag_id="reduction",
+    schedule=None,
+    start_date=datetime(2024, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    max_active_runs=4,
+    default_args={
+        "retries": 2,
+        "retry_delay": timedelta(seconds=30),
+        "retry_policy": stage_retry_policy(),
+        "on_failure_callback": FailureNotifier(),
+    },
+    params={
+        "target": _empty("Target", 'Name, as in config/targets.yaml, or "ra dec" in degrees; empty: see Runs.'),
+        "runs": Param([], type="array", items={"type": "integer"}, title="Runs",
+                      description="Only these runs; empty: every good run of the target."),
+        "since": _empty("First night", "YYYYMMDD; empty: from the beginning.", pattern=r"^\d{8}$"),
+        "until": _empty("Last night", "YYYYMMDD, included; empty: until now.", pattern=r"^\d{8}$"),
+        "zd_min_deg": Param(0.0, type="number", minimum=0, maximum=90, title="Smallest zenith distance (deg)",
+                            description="Of the mean pointing of a run."),
+        "zd_max_deg": Param(75.0, type="number", minimum=0, maximum=90, title="Largest zenith distance (deg)",
+                            description="Of the mean pointing of a run."),
+        "profile": _empty("Selection profile", "Name of a file in config/profiles; empty: the site's profile."),
+        "production": _empty("Production", "Models for all runs; empty: those that fit the NSB of each run."),
+        "nsb_tolerance_ghz": Param(None, type=["null", "number"], title="NSB tolerance (GHz)",
+                                   description="Largest difference between a run and its models; empty: the site's."),
+        "cuts": _empty("Cut set", "Name of a file in config/cuts; empty: the site's."),
+    },
+    tags=["lstops", "data"],
+    doc_md=DOC,
+)  # fmt: skip
+def reduction() -> None:
+    """Wire the tasks."""
+
+    @task
+    def measure(**context: Any) -> str:
+        from lstops.operations.request import plan_measurement
+        from lstops.reduction.request import parse_request
+
+        return plan_measurement(site_of_environment(), parse_request(context["params"]))
+
+    @task
+    def match(**context: Any) -> str:
+        from lstops.operations.request import store_plan
+        from lstops.reduction.request import parse_request
+
+        return store_plan(site_of_environment(), parse_request(context["params"]))
+
+    @task
+    def collect(plan_id: str, results: list[dict[str, Any]]) -> str:
+        from lstops.operations.request_bundle import collect as work
+
+        return work(site_of_environment(), plan_id, results)
+
+    @task
+    def publish(plan_id: str, collection_id: str, results: list[dict[str, Any]]) -> list[str]:
+        from lstops.operations.request_bundle import publish as work
+
+        return work(site_of_environment(), plan_id, collection_id, results)
+
+    measurement = measure()
+    nsb = PlanStageOperator(task_id="nsb", plan_id=measurement, stage="nsb")
+    plan = match()
+    dl2 = PlanStageOperator(task_id="dl2", plan_id=plan, stage="dl2")
+    dl3 = PlanStageOperator(task_id="dl3", plan_id=plan, stage="dl3")
+    collection = collect(plan, [dl2.output, dl3.output])
+    index = PlanStageOperator(task_id="index", plan_id=collection, stage="index")
+    check = PlanStageOperator(task_id="check", plan_id=collection, stage="check")
+    measurement >> nsb >> plan >> dl2 >> dl3
+    index >> check >> publish(plan, collection, [index.output, check.output])
+
+
+reduction()

@@ -1,0 +1,206 @@
+"""What a run is reduced with: its models, its IRF nodes, and the subruns that are left out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from lstops.catalog.history import load_subruns
+from lstops.catalog.nights import run_table
+from lstops.catalog.runlist import RunList, list_night, with_good_time
+from lstops.catalog.tables import ProductionRow, RunRow
+from lstops.errors import DataError, LstOpsError
+from lstops.night import Night, Run
+from lstops.nsb.finder import RunNsb
+from lstops.nsb.match import LevelMatch, NsbLevel, match_level
+from lstops.nsb.tailcuts import Tailcut
+from lstops.operations.nightly import layout_of, read_nsb
+from lstops.quality.overlay import subrun_words
+from lstops.quality.profiles import Profile
+from lstops.reduction.cuts import CutSet
+from lstops.reduction.geometry import Field, IrfNode
+from lstops.reduction.jobs import ModelSet, RunJob
+from lstops.reduction.plan import CUTS_FILE
+from lstops.reduction.pointing import mean_azimuth_deg
+from lstops.reduction.refusal import split_runs
+from lstops.site.layout import Layout
+from lstops.site.model import Site
+from lstops.step.manifest import ManifestStore
+
+Causes = dict[str, tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What runs are matched with.
+
+    Attributes
+    ----------
+    productions : tuple of ProductionRow
+        Those that may be used.
+    tolerance_ghz : float
+        Largest difference between the NSB of a run and that of its production; infinite: whatever is nearest.
+    dropped : mapping of int to tuple of int
+        Subruns that are left out, by run number.
+    """
+
+    productions: tuple[ProductionRow, ...]
+    tolerance_ghz: float
+    cuts: CutSet
+    dropped: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+
+def match_runs(
+    site: Site, night: Night, runs: Sequence[Run], rows: Mapping[int, RunRow], matching: Matching
+) -> tuple[tuple[RunJob, ...], Causes]:
+    """Find what each run of a night is reduced with; runs without are returned with cause and remedy."""
+    nsb, unmeasured = read_nsb(site, night, (run.number for run in runs))
+    by_name = {row.name: row for row in matching.productions}
+    levels = [level_of(row) for row in matching.productions]
+    jobs: list[RunJob] = []
+    causes: Causes = {
+        f"run {run}": (error.what, "look at the log of the stage `nsb`, or exclude the run with a reason.")
+        for run, error in unmeasured.items()
+    }
+    for run in runs:
+        if run.number in unmeasured:
+            continue
+        match = match_level(nsb[run.number], levels, matching.tolerance_ghz, site.nightly.lstchain_version)
+        if not match.usable or match.level is None:
+            causes[f"run {run.number}"] = (match.explanation, _request_of(match, nsb[run.number]))
+            continue
+        try:
+            dropped = matching.dropped.get(run.number, ())
+            jobs.append(_job(site, night, run, rows[run.number], by_name[match.level.name], dropped))
+        except LstOpsError as error:
+            causes[f"run {run.number}"] = (error.what, error.remedy)
+    accepted, refused = split_runs(jobs, Field.at(datetime.now(timezone.utc)), matching.cuts)
+    causes |= {f"run {refusal.run}": (refusal.reason, refusal.remedy) for refusal in refused}
+    return accepted, causes
+
+
+def level_of(row: ProductionRow) -> NsbLevel:
+    """A registered production as the matching wants it."""
+    return NsbLevel(row.nsb_level_ghz, Tailcut.parse(row.tailcut), row.lstchain_version, row.name)
+
+
+def _request_of(match: LevelMatch, nsb: RunNsb) -> str:
+    return (
+        f"request a production at {nsb.extra_ghz:.2f} GHz with {nsb.tailcut.directory} (DAG mc_production), "
+        f"or exclude run {match.run_number} with a reason."
+    )
+
+
+def _job(
+    site: Site, night: Night, run: Run, row: RunRow, production: ProductionRow, dropped: Sequence[int]
+) -> RunJob:  # fmt: skip
+    layout, nightly = layout_of(site), site.nightly
+    source = run.source
+    if source is None or source.ra_deg is None or source.dec_deg is None:
+        raise DataError(
+            f"run {run.number} has no source with coordinates in the run catalogue.",
+            "add the source to the site's target list or the run to the run catalogue.",
+        )
+    quantities = row.quantities
+    middle_s = quantities["start_s"] + (quantities["elapsed_time_s"] or 0.0) / 2
+    return RunJob(
+        run=run.number,
+        dl1=layout.dl1_run(night, nightly.pipeline_version, nightly.tailcut, run.number),
+        source=source.name,
+        ra_deg=source.ra_deg,
+        dec_deg=source.dec_deg,
+        zd_deg=zenith_deg(row),
+        az_deg=mean_azimuth_deg(quantities["mean_ra_deg"], quantities["mean_dec_deg"], middle_s, site.observatory),
+        models=models_of(production),
+        irfs=irf_nodes(layout, production),
+        dropped=_dropped_files(site, night, run.number, dropped),
+    )
+
+
+def models_of(production: ProductionRow) -> ModelSet:
+    """The random forests of a registered production."""
+    zeniths = [float(zd) for zd, _ in production.facts.get("training_dirs", ())]
+    return ModelSet(
+        production=production.name,
+        line=production.line,
+        level_ghz=production.nsb_level_ghz,
+        path=production.models_path,
+        sha256=production.models_sha256,
+        config=str(production.facts["config_path"]),
+        training_zd_deg=(min(zeniths), max(zeniths)) if zeniths else None,
+    )
+
+
+def _dropped_files(site: Site, night: Night, run: int, subruns: Sequence[int]) -> tuple[str, ...]:
+    """The subrun-wise DL1 files that say which events are left out."""
+    layout, nightly = layout_of(site), site.nightly
+    files = [layout.dl1_subrun(night, nightly.pipeline_version, nightly.tailcut, run, n) for n in subruns]
+    missing = [n for n, path in zip(subruns, files, strict=True) if not layout.absolute(path).exists()]
+    if missing:
+        raise DataError(
+            f"run {run}: subruns {subrun_words(missing)} shall be left out, and their subrun-wise DL1 files, which "
+            f"say which events those are, are not in {nightly.tailcut}.",
+            "bring the subrun-wise files back, revoke the decision, or exclude the run.",
+        )
+    return tuple(files)
+
+
+def zenith_deg(row: RunRow) -> float:
+    """Mean zenith distance of a run (degrees)."""
+    return float(run_table([row]).zenith_deg[0])
+
+
+def irf_nodes(layout: Layout, production: ProductionRow) -> tuple[IrfNode, ...]:
+    """The IRFs of a production, as their manifests describe them, in the order of their names."""
+    store = ManifestStore(layout.manifests)
+    nodes = []
+    for path in sorted(layout.absolute(production.irf_dir).glob("irf*.fits.gz")):
+        manifest = store.producer(layout.relative(path))
+        record = manifest.output(layout.relative(path)) if manifest else None
+        if manifest is None or record is None:
+            continue
+        facts, cuts = record.facts, manifest.files.get(CUTS_FILE)
+        nodes.append(
+            IrfNode(
+                record.path,
+                facts["zd_deg"],
+                facts["az_deg"],
+                facts["b_delta_deg"],
+                record.state.sha256,
+                cuts_sha256=hashlib.sha256(cuts.encode()).hexdigest() if cuts else None,
+                empty_bins_tev=tuple((float(low), float(high)) for low, high in facts.get("empty_bins_tev", ())),
+            )
+        )
+    return tuple(nodes)
+
+
+def night_with_good_time(session: Session, night: Night, profile: Profile) -> RunList:
+    """The runs of a night with the good time within each, if the profile has rules for subruns."""
+    answer = list_night(session, night, profile)
+    return answer if profile.subruns is None else with_good_time(session, answer)
+
+
+def subruns_to_drop(session: Session, answer: RunList) -> dict[int, tuple[int, ...]]:
+    """Subruns whose events are left out, by run number; runs that are whole are not named.
+
+    They are those outside the good time of the run. A run that is not good even after that, but was taken by a
+    person's decision, loses only the subruns that people dropped.
+    """
+    good, found = answer.good_time or {}, {}
+    runs = set(good) | set(answer.overlay)
+    subruns = load_subruns(session, runs=sorted(runs), columns=["run_number", "subrun"]) if runs else None
+    for run in sorted(runs):
+        people = {number for record in answer.overlay.get(run, ()) if record.active for number in record.subruns}
+        known = subruns.subrun[subruns.run_number == run] if subruns is not None else np.empty(0, dtype=int)
+        cut = good.get(run)
+        if cut is not None and cut.selected:
+            kept = {n for part in cut.time.intervals for n in range(part.first_subrun, part.last_subrun + 1)}
+            people |= set(known.tolist()) - kept
+        if people:
+            found[run] = tuple(sorted(people))
+    return found

@@ -1,0 +1,253 @@
+"""The tasks of an analysis request, without Airflow and lstchain: real PostgreSQL, steps finished by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from typer.testing import CliRunner
+
+from lstops.catalog.database import catalog_session, upgrade
+from lstops.catalog.overlay import add_decision
+from lstops.catalog.productions import RegisteredProduction, register_production
+from lstops.embedded.postgres import EmbeddedPostgres
+from lstops.errors import ConfigError, DataError
+from lstops.night import Night
+from lstops.operations.nightly import ingest, layout_of
+from lstops.operations.request import build_plan, plan_measurement, store_plan
+from lstops.operations.request_bundle import collect, publish
+from lstops.operations.request_cli import app
+from lstops.quality.overlay import OverlayAction
+from lstops.reduction.cuts import load_cuts
+from lstops.reduction.geometry import Field
+from lstops.reduction.request import ReductionRequest
+from lstops.site.model import Site, load_site
+from lstops.step.inputs import InputReader, environment_version
+from lstops.step.manifest import ArtifactRecord, Manifest, ManifestStore, full_state
+from lstops.step.model import ArtifactKind, Step, step_key
+from lstops.step.plans import load_plan
+
+NIGHT = Night.parse("20191121")
+#: the good runs of the night around this place, below 30 deg
+TARGET, RUNS = "0.15 5.0", (1604, 1607, 1609)
+REQUEST = ReductionRequest(target=TARGET, zd_max_deg=30)
+PRODUCTION, IRF_DIR = "20191121_v0.12.3_nsb_tuning_0.15", "mc/IRF/x"
+DONE_HERE = {"kind": "x", "label": "x", "subject": "x", "commands": [["x"]], "environment": "0.12.3", "versions": {},
+             "plan_id": "x", "plan_context": {}, "index": 0, "host": "h", "job": "", "wall_s": 1.0, "cpu_s": 1.0,
+             "started": "2024-01-16T08:00:00+00:00", "ended": "2024-01-16T08:01:00+00:00", "max_rss_mb": 1.0,
+             "log": "x", "files": {}}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    postgres = EmbeddedPostgres(tmp_path_factory.mktemp("pg"))
+    postgres.start()
+    yield postgres
+    postgres.stop()
+
+
+@pytest.fixture
+def site(
+    server: EmbeddedPostgres, shared: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Site:
+    """A site with one night of data check, the NSB of its runs, a production with six IRF nodes, and empty DL1."""
+    name = f"req{abs(hash(tmp_path))}"
+    server.create_database(name)
+    monkeypatch.setenv("LSTOPS_DATABASE_URL", server.url(name))
+    monkeypatch.setenv("LSTOPS_HOME", str(tmp_path))
+    monkeypatch.setenv("LSTOPS_VENV_SCIENCE", "/nonexistent")
+    monkeypatch.setenv("LSTOPS_SITE", str(repository / "config/sites/local.yaml"))
+    upgrade()
+    site = load_site(repository / "config/sites/local.yaml")
+    layout = layout_of(site)
+    target = layout.absolute(layout.datacheck(NIGHT, "v0.12"))
+    target.parent.mkdir(parents=True)
+    shutil.copyfile(shared / f"data/quality/nights/DL1_datacheck_{NIGHT}.h5", target)
+    ingest(site, NIGHT)
+    for run in RUNS:
+        config, log = layout.tailcuts(run)
+        levels = {"picture_thresh": 8, "boundary_thresh": 4}
+        write(site, config, json.dumps({"tailcuts_clean_with_pedestal_threshold": levels}))
+        write(site, log, "Additional NSB rate (over dark MC): 0.15 p.e./ns\n")
+    make_production(site)
+    return site
+
+
+def write(site: Site, relative: str, text: str) -> None:
+    path = layout_of(site).absolute(relative)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def make_production(site: Site) -> None:
+    layout, field = layout_of(site), Field.at(datetime.now(timezone.utc))
+    store = ManifestStore(layout.manifests)
+    for zd in (10.0, 24.0, 40.0):
+        for az in (175.0, 355.0):
+            path = f"{IRF_DIR}/irf_{zd:.0f}_{az:.0f}.fits.gz"
+            write(site, path, path)
+            facts = {"zd_deg": zd, "az_deg": az, "b_delta_deg": field.delta_deg(zd, az), "empty_bins_tev": []}
+            made = ArtifactRecord(
+                name="irf", kind=ArtifactKind.IRF, path=path, state=full_state(layout.absolute(path)), facts=facts
+            )
+            files = {"cuts.json": load_cuts(site.cuts).text}
+            store.write(
+                Manifest.model_validate({**DONE_HERE, "key": path, "files": files, "inputs": [], "outputs": [made]})
+            )
+    with catalog_session() as session:
+        register_production(
+            session,
+            RegisteredProduction(
+                name=PRODUCTION, line=site.nightly.declination_line, lstchain_version="0.12.3", tailcut="tailcut84",
+                nsb_level_ghz=0.15, models_path="models/x", models_sha256="ab" * 32, irf_dir=IRF_DIR, config={},
+                facts={"config_path": "models/x.json", "training_dirs": [[10.0, 100.0], [40.0, 100.0]]}, plan_id="p",
+            ),
+        )  # fmt: skip
+
+
+def decide(run: int, action: OverlayAction, *subruns: int) -> None:
+    with catalog_session() as session:
+        add_decision(session, run, action, "Ana", "lidar", subruns)
+
+
+def write_output(path: Path) -> None:
+    """What the publication looks into: DL3 files and their index; anything else is text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hdus = ("EVENTS", "GTI", "POINTING", "EFFECTIVE AREA")
+    if path.name.startswith("dl3"):
+        run = int(path.name[-10:-5])
+        tables = [fits.BinTableHDU(Table({"START": [0.0]}), name=name) for name in hdus]
+        tables[0].header["OBS_ID"] = run
+        fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(path)
+    elif "-index" in path.name:
+        runs = sorted(int(p.name[-10:-5]) for p in path.parent.glob("dl3*.fits"))
+        rows = [(r, "events", ".", f"dl3_LST-1.Run{r:05d}.fits", hdu, 1) for r in runs for hdu in hdus]
+        names = ("OBS_ID", "HDU_TYPE", "FILE_DIR", "FILE_NAME", "HDU_NAME", "SIZE")
+        table = Table(rows=rows, names=names) if path.name.startswith("hdu") else Table({"OBS_ID": np.array(runs)})
+        title = "HDU INDEX" if path.name.startswith("hdu") else "OBS INDEX"
+        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(table, name=title)]).writeto(path)
+    else:
+        path.write_text(path.name)
+
+
+def finish(site: Site, step: Step) -> None:
+    """Leave behind what a step leaves that has run."""
+    layout = layout_of(site)
+    reader = InputReader(layout)
+    inputs = []
+    for item in step.inputs:
+        path = layout.absolute(item.path)
+        if not path.exists():
+            write(site, item.path, item.path)
+        state = reader.known_state(item) or reader.cache.state(item.path, path)
+        inputs.append(ArtifactRecord(name=item.name, kind=item.kind, path=item.path, state=state))
+    for output in step.outputs:
+        write_output(layout.absolute(output.path))
+    outputs = [
+        ArtifactRecord(name=o.name, kind=o.kind, path=o.path, state=full_state(layout.absolute(o.path)))
+        for o in step.outputs
+    ]
+    key = step_key(step, {i.name: i.state.sha256 for i in inputs}, environment_version(site, step))
+    ManifestStore(layout.manifests).write(Manifest.model_validate({
+        **DONE_HERE, "key": key, "kind": step.kind, "label": step.label, "subject": step.subject,
+        "inputs": inputs, "outputs": outputs,
+    }))  # fmt: skip
+
+
+def failed(step: Step, stage: str) -> dict[str, object]:
+    return {"stage": stage, "quarantined": [{"subject": step.subject, "what": "disk on fire.", "remedy": "water."}]}
+
+
+def test_a_request_from_plan_to_bundle(site: Site) -> None:
+    layout = layout_of(site)
+    assert load_plan(layout.plan_file(plan_measurement(site, REQUEST))).steps() == ()
+    made = build_plan(site, REQUEST)
+    assert made.causes == {}
+    assert made.nights == {NIGHT: RUNS}
+    assert [s.subject for s in made.plan.stage("dl3").steps] == [f"run {run}" for run in RUNS]
+    folder = layout.request_candidates(REQUEST.name)
+    assert {s.primary.path.rpartition("/")[0] for s in made.plan.stage("dl3").steps} == {folder}
+    assert made.plan.stage("dl2").steps[0].primary.path == layout.dl2_run(NIGHT, "v0.12", "tailcut84", 0.15, 1604)
+
+    plan_id = store_plan(site, REQUEST)
+    assert plan_id == made.plan.plan_id
+    *good, bad = made.plan.stage("dl3").steps
+    for step in (*made.plan.stage("dl2").steps, *good):
+        finish(site, step)
+    decide(1604, OverlayAction.EXCLUDE)
+    collection_id = collect(site, plan_id, [{"stage": "dl2", "quarantined": []}, failed(bad, "dl3")])
+    collection = load_plan(layout.plan_file(collection_id))
+    (index,) = collection.stage("index").steps
+    # one run was excluded meanwhile, one failed
+    assert [i.path for i in index.inputs] == [f"{folder}/dl3_LST-1.Run01607.fits"]
+    layout.absolute(f"{folder}/dl3_LST-1.Run01604.fits").unlink()
+    finish(site, index)
+
+    (version,) = publish(site, plan_id, collection_id, [])
+    assert version == f"DL3/requests/{REQUEST.name}/v0001"
+    rows = Table.read(layout.absolute(f"{version}/runs.ecsv"), format="ascii.ecsv")
+    selected = dict(zip(rows["run_id"].tolist(), rows["selected"].tolist(), strict=True))
+    assert selected == {1604: False, 1607: True, 1609: True}
+    text = layout.absolute(f"{version}/runs.ecsv").read_text()
+    assert "lidar" in text
+    assert "disk on fire" in text
+    bundle = json.loads(layout.absolute(f"{version}/bundle.json").read_text())
+    assert bundle["production"] == PRODUCTION
+    # the same again is no new version
+    assert publish(site, plan_id, collection_id, []) == [version]
+
+
+def test_dropped_subruns_and_what_says_which_events_they_are(site: Site) -> None:
+    decide(1607, OverlayAction.DROP_SUBRUNS, 3, 4)
+    made = build_plan(site, REQUEST)
+    reason, remedy = made.causes["run 1607"]
+    assert "subruns 3-4 shall be left out" in reason
+    assert "exclude the run" in remedy
+    assert [s.subject for s in made.plan.stage("dl3").steps] == ["run 1604", "run 1609"]
+    for subrun in (3, 4):
+        write(site, layout_of(site).dl1_subrun(NIGHT, "v0.12", "tailcut84", 1607, subrun), "events")
+    made = build_plan(site, REQUEST)
+    assert made.causes == {}
+    assert made.plan.context["runs"]["1607"]["dropped_subruns"] == [3, 4]
+    assert made.plan.stage("dl3").steps[1].primary.expect["dropped_subruns"] == [3, 4]
+
+
+def test_requests_that_cannot_be(site: Site) -> None:
+    with pytest.raises(ConfigError, match="unknown"):
+        build_plan(site, ReductionRequest(target="Krab"))
+    with pytest.raises(ConfigError, match=f"'other' is not registered .*|registered: {PRODUCTION}") as caught:
+        build_plan(site, REQUEST.model_copy(update={"production": "other"}))
+    assert PRODUCTION in caught.value.remedy
+    with pytest.raises(ConfigError, match="of 0 sources"):
+        build_plan(site, ReductionRequest(runs=(99999,)))
+    named = build_plan(site, REQUEST.model_copy(update={"runs": (1604, 1610, 99999)}))
+    assert named.nights == {NIGHT: (1604,)}
+    assert set(named.causes) == {"run 1610", "run 99999"}
+    nothing = REQUEST.model_copy(update={"since": "20200101"})
+    with pytest.raises(DataError, match="no good run in the catalogue"):
+        store_plan(site, nothing)
+    far = ReductionRequest(target="0.15 5.0", zd_min_deg=42, zd_max_deg=44)
+    with pytest.raises(DataError, match="run 1619: "):
+        store_plan(site, far)
+    assert (
+        not list(layout_of(site).absolute("DL3").glob("**/v0*")) if layout_of(site).absolute("DL3").exists() else True
+    )
+
+
+def test_the_command_line_shows_and_stores(site: Site) -> None:
+    words = ["--target", TARGET, "--zd-max", "30"]
+    shown = CliRunner().invoke(app, [*words, "--dry-run"], catch_exceptions=False)
+    assert shown.exit_code == 0
+    assert all(str(run) in shown.output for run in RUNS)
+    assert "not started" in shown.output
+    assert not layout_of(site).absolute("lstops/plans").exists()
+    stored = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "No Airflow is configured" in stored.output
+    assert len(list(layout_of(site).absolute("lstops/plans").iterdir())) == 1

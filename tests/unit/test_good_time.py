@@ -1,0 +1,91 @@
+"""Runs without some of their subruns: which events go, and what time is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tables
+
+from lstops.errors import DataError
+from lstops.science.drop_subruns import cut_dl2, read_dropped, showers
+from lstops.science.good_time import DroppedSubrun, Span, good_intervals, split_at
+from lstops.step.verify import dl2
+
+from . import products
+
+
+def dropped(start_s: float, stop_s: float, subrun: int = 1) -> DroppedSubrun:
+    return DroppedSubrun(subrun, np.arange(0), Span(start_s, stop_s))
+
+
+def half_dead(times_s: np.ndarray, delta_t_s: np.ndarray) -> tuple[float, float]:
+    """As if half of the time were dead."""
+    return float(np.ptp(times_s)) / 2, float(np.ptp(times_s))
+
+
+TIMES = np.concatenate([np.linspace(0, 10, 101), np.linspace(20, 30, 101), np.linspace(40.01, 50, 101)])
+
+
+def test_blocks_between_dropped_subruns() -> None:
+    blocks = split_at(TIMES, [dropped(30.02, 40.0, 3), dropped(10.1, 19.9, 1)])
+    assert [len(block) for block in blocks] == [101, 101, 101]
+    intervals = good_intervals(TIMES, TIMES, [dropped(30.02, 40.0, 3), dropped(10.1, 19.9, 1)], half_dead)
+    assert [(i.span.start_s, i.span.stop_s, i.deadc) for i in intervals] == [
+        (0, 10, 0.5), (20, 30, 0.5), (40.01, 50, 0.5),
+    ]  # fmt: skip
+    assert sum(i.length_s for i in intervals) == pytest.approx(29.99)
+
+
+def test_the_first_and_the_last_subrun() -> None:
+    assert len(split_at(TIMES, [dropped(-10, -0.1)])) == 1
+    assert len(split_at(TIMES, [dropped(-10, -0.1), dropped(50.1, 60)])) == 1
+    # neighbours that are dropped leave no empty interval between them
+    assert len(split_at(TIMES, [dropped(10.1, 15), dropped(15, 19.9)])) == 2
+
+
+def test_events_within_a_dropped_subrun_are_a_disorder() -> None:
+    with pytest.raises(DataError, match="10 events that are kept lie within a dropped subrun") as caught:
+        split_at(TIMES, [dropped(9.0, 19.9)])
+    assert "exclude the run" in caught.value.remedy
+    # the streams of neighbouring subruns may overlap by some events
+    assert len(split_at(TIMES, [dropped(9.96, 19.9)])) == 2
+
+
+def test_too_few_events_to_tell_the_dead_time() -> None:
+    few = np.concatenate([TIMES, np.linspace(60, 61, 5)])
+    with pytest.raises(DataError, match="only 5 events are left"):
+        good_intervals(few, few, [dropped(50.1, 59.9)], half_dead)
+
+
+def subrun_file(folder: Path, number: int, ids: range, run: int = 2001) -> Path:
+    n = len(ids)
+    return products.dl1(
+        folder / f"dl1_LST-1.Run02001.{number:04d}.h5", n, run=run, event_id=np.array(ids),
+        dragon_time=products.T0 + np.array(ids) * 0.5,
+    )  # fmt: skip
+
+
+def test_events_go_by_their_number(tmp_path: Path) -> None:
+    whole = products.dl2(tmp_path / "dl2_LST-1.Run02001.h5", 200, delta_t=np.full(200, 0.5))
+    item = read_dropped(subrun_file(tmp_path, 1, range(50, 120)), 2001)
+    assert item.subrun == 1
+    assert (item.span.start_s, item.span.stop_s) == (products.T0 + 25, products.T0 + 59.5)
+    rest = tmp_path / "rest.h5"
+    assert cut_dl2(whole, rest, [item]) == 70
+    times, _ = showers(rest)
+    assert (times - products.T0).tolist() == [n * 0.5 for n in (*range(50), *range(120, 200))]
+    with tables.open_file(str(rest)) as file, tables.open_file(str(whole)) as before:
+        assert file.get_node(dl2.PARAMETERS).description._v_dtype == before.get_node(dl2.PARAMETERS).dtype
+        assert file.root._v_attrs["LSTCHAIN_VERSION"] == "0.12.3"
+
+
+def test_nothing_left_another_run_and_no_subrun(tmp_path: Path) -> None:
+    whole = products.dl2(tmp_path / "dl2_LST-1.Run02001.h5", 200)
+    with pytest.raises(DataError, match="nothing is left"):
+        cut_dl2(whole, tmp_path / "rest.h5", [read_dropped(subrun_file(tmp_path, 0, range(200)), 2001)])
+    with pytest.raises(DataError, match=r"holds the runs \[2002\], not run 2001"):
+        read_dropped(subrun_file(tmp_path, 1, range(10), run=2002), 2001)
+    with pytest.raises(DataError, match="is no subrun"):
+        read_dropped(products.dl1(tmp_path / "dl1_LST-1.Run02001.h5"), 2001)

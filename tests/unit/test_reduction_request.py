@@ -1,0 +1,50 @@
+"""Analysis requests as people fill in the form."""
+
+from __future__ import annotations
+
+import pytest
+
+from lstops.errors import ConfigError
+from lstops.reduction.request import ReductionRequest, parse_request
+
+EMPTY = {"target": None, "runs": [], "since": None, "until": "", "zd_max_deg": 30.0, "profile": None, "cuts": None}
+
+
+def test_empty_fields_are_not_there() -> None:
+    request = parse_request({**EMPTY, "target": "Crab"})
+    assert request == ReductionRequest(target="Crab", zd_max_deg=30)
+    assert request.dates is None
+    assert parse_request({"runs": [7, 3, 7]}).runs == (3, 7)
+    assert parse_request({"target": "Crab", "since": "20240115"}).dates == (20240115, 29990101)
+
+
+def test_the_name_tells_requests_apart_and_is_a_folder() -> None:
+    one = parse_request({"target": "PKS 0625-35 (off)/..", "since": "20240115", "until": "20240131"})
+    assert one.name.startswith("PKS_0625-35_off_20240115-20240131_")
+    assert "/" not in one.name
+    assert one.name == parse_request({"target": "PKS 0625-35 (off)/..", "since": "20240115", "until": "20240131"}).name
+    others = [{"cuts": "small"}, {"zd_max_deg": 30}, {"profile": "notebook"}, {"production": "x"}, {"runs": [1]}]
+    names = {parse_request({"target": "Crab", **other}).name for other in [{}, *others]}
+    assert len(names) == len(others) + 1
+    assert parse_request({"runs": [2001, 2002]}).name.startswith("run_2001_all_")
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({}, "neither a target nor runs"),
+        ({"target": "  "}, "neither a target nor runs"),
+        ({"target": "Crab", "since": "20240132"}, "since"),
+        ({"target": "Crab", "since": "20240201", "until": "20240101"}, "after until"),
+        ({"target": "Crab", "zd_min_deg": 40, "zd_max_deg": 30}, "zenith range"),
+        ({"target": "Crab", "zd_max_deg": 120}, "zd_max_deg"),
+        ({"target": "Crab", "nsb_tolerance_ghz": -1}, "nsb_tolerance_ghz"),
+        ({"runs": [-4]}, "positive"),
+        ({"runs": "2001; rm -rf /"}, "runs"),
+        ({"target": "Crab", "nights": 3}, "nights"),
+    ],
+)
+def test_wrong_fields_are_named(form: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match="the request is wrong") as caught:
+        parse_request(form)
+    assert words in caught.value.what
