@@ -13,6 +13,7 @@ from lstops.publish import model
 from lstops.publish.notices import is_usable, withdrawal_of
 from lstops.publish.provenance import manifests_in
 from lstops.publish.versions import (
+    LOCK,
     POINTER_PREFIX,
     STAGE_PREFIX,
     bundle_of,
@@ -174,7 +175,7 @@ def _others(layout: Layout, folders: tuple[str, ...], is_old: Callable[[Path], b
                         "was left behind by a publication that died",
                         "nothing to do: the next publication into this folder removes it.",
                     )
-            elif (name in files or path.is_symlink()) and not (is_folder and name in (model.CURRENT, ".lock")):
+            elif (name in files or path.is_symlink()) and name != LOCK and not (is_folder and name == model.CURRENT):
                 remedy = "move it away: below DL3/ there are published versions only."
                 yield Finding(Code.FOREIGN, layout.relative(path), "was not published by lstops", remedy)
         # in place, as os.walk wants it: versions were looked into, links are not followed

@@ -26,7 +26,8 @@ _VERSION = re.compile(r"^v(\d{4,})$")
 #: hidden names of what is not finished; removed by the next writer, who holds the lock
 STAGE_PREFIX = ".stage-"
 POINTER_PREFIX = ".current-"
-_LOCK = ".lock"
+#: beside the versions; held by whoever writes
+LOCK = ".lock"
 _LOCK_POLL_S = 0.1
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -209,7 +210,7 @@ def locked(folder: Path, wait_s: float) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_s
-    with (folder / _LOCK).open("a+") as stream:
+    with (folder / LOCK).open("a+") as stream:
         while True:
             try:
                 # flock, not lockf: it also keeps two threads of one process apart

@@ -17,7 +17,8 @@ from .conftest import copy_step, make_plan, make_site
     "command",
     [[], ["step"], ["step", "run"], ["step", "list"], ["site", "check"], ["runs"], ["why"], ["products"], ["night"],
      ["catalog", "upgrade"], ["quality", "select"], ["production", "plan"], ["production", "lint"], ["jobs"],
-     ["services", "start"], ["published"], ["simulate", "make-site"]],
+     ["services", "start"], ["published"], ["publish"], ["withdraw"], ["supersede"],
+     ["overlay", "add"], ["trace"], ["audit"], ["catalog", "rebuild"], ["simulate", "make-site"]],
     ids=" ".join,
 )  # fmt: skip
 def test_every_command_explains_itself(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
