@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import select, tuple_
@@ -78,7 +78,7 @@ def _bundle(version: VersionInfo, document: dict[str, Any], manifests: Collectio
         "size": sum(f["size"] for f in document["files"].values()),
         "step_key": "",
         "plan_id": "",
-        "night": Night.parse(document["night"]).date,
+        "night": _night(document["night"]),
         "run_id": None,
         "production": document["production"],
         "status": version.state.value,
@@ -87,6 +87,11 @@ def _bundle(version: VersionInfo, document: dict[str, Any], manifests: Collectio
         "published_at": published_at,
     }
     return NewProduct(values, tuple(made_from))
+
+
+def _night(text: str) -> date | None:
+    """The bundle's night; None for a request over several ("20240115-20240131")."""
+    return None if "-" in text else Night.parse(text).date
 
 
 def _facts(version: VersionInfo, document: dict[str, Any]) -> dict[str, Any]:

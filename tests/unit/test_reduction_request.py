@@ -23,7 +23,13 @@ def test_the_name_tells_requests_apart_and_is_a_folder() -> None:
     assert one.name.startswith("PKS_0625-35_off_20240115-20240131_")
     assert "/" not in one.name
     assert one.name == parse_request({"target": "PKS 0625-35 (off)/..", "since": "20240115", "until": "20240131"}).name
-    others = [{"cuts": "small"}, {"zd_max_deg": 30}, {"profile": "notebook"}, {"production": "x"}, {"runs": [1]}]
+    others: list[dict[str, object]] = [
+        {"cuts": "small"},
+        {"zd_max_deg": 30},
+        {"profile": "notebook"},
+        {"production": "x"},
+        {"runs": [1]},
+    ]
     names = {parse_request({"target": "Crab", **other}).name for other in [{}, *others]}
     assert len(names) == len(others) + 1
     assert parse_request({"runs": [2001, 2002]}).name.startswith("run_2001_all_")
