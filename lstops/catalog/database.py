@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
+from sqlalchemy.orm import Session, sessionmaker
 
 from lstops.errors import ConfigError, TransportError
 
@@ -24,6 +24,8 @@ URL_VARIABLE = "LSTOPS_DATABASE_URL"
 HOME_VARIABLE = "LSTOPS_HOME"
 # One number for all lstops processes: migrations of two starting services must not run at the same time.
 _MIGRATION_LOCK = 7_315_001
+# PostgreSQL's codes of undefined_table and undefined_column.
+_MISSING_TABLE_OR_COLUMN = ("42P01", "42703")
 
 
 def catalog_engine(url: str | None = None) -> Engine:
@@ -88,6 +90,36 @@ def _from_secrets() -> str | None:
 
 
 @contextmanager
+def catalog_sessions(url: str | None = None) -> Iterator[sessionmaker[Session]]:
+    """Sessions on one connection, for work in several transactions: `with sessions.begin() as session`.
+
+    Raises
+    ------
+    TransportError
+        If the database cannot be reached.
+    ConfigError
+        If its tables are older than this lstops.
+    """
+    engine = catalog_engine(url)
+    try:
+        yield sessionmaker(engine, expire_on_commit=False)
+    except OperationalError as error:
+        where = engine.url.render_as_string(hide_password=True)
+        raise TransportError(
+            f"the catalogue at {where} does not answer: {str(error.orig).strip()}.", "start PostgreSQL, then try again."
+        ) from error
+    except ProgrammingError as error:
+        if getattr(error.orig, "pgcode", None) not in _MISSING_TABLE_OR_COLUMN:
+            raise
+        first = str(error.orig).partition("\n")[0]
+        raise ConfigError(
+            f"the tables of the catalogue are not those of this lstops: {first}.", "run `lstops catalog upgrade`."
+        ) from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def catalog_session(url: str | None = None) -> Iterator[Session]:
     """One transaction: committed at the end, rolled back on any error. Rows that were read can be used after it.
 
@@ -95,18 +127,11 @@ def catalog_session(url: str | None = None) -> Iterator[Session]:
     ------
     TransportError
         If the database cannot be reached.
+    ConfigError
+        If its tables are older than this lstops.
     """
-    engine = catalog_engine(url)
-    try:
-        with Session(engine, expire_on_commit=False) as session, session.begin():
-            yield session
-    except OperationalError as error:
-        where = engine.url.render_as_string(hide_password=True)
-        raise TransportError(
-            f"the catalogue at {where} does not answer: {str(error.orig).strip()}.", "start PostgreSQL, then try again."
-        ) from error
-    finally:
-        engine.dispose()
+    with catalog_sessions(url) as sessions, sessions.begin() as session:
+        yield session
 
 
 def _alembic() -> Config:

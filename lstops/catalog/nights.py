@@ -1,91 +1,119 @@
-"""Nights, runs and verdicts in the catalogue."""
+"""Nights and runs in the catalogue, and what could not be processed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 
 import numpy as np
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from lstops.catalog.tables import NightRow, QuarantineRow, RunRow
-from lstops.errors import DataError
-from lstops.night import Night, Run
+from lstops.catalog.tables import NightRow, NightVersionRow, QuarantineRow, RunRow, SubrunBlockRow
+from lstops.errors import ConfigError, DataError
+from lstops.night import Night
 from lstops.quality.quantities import RunTable
 
 
 @dataclass(frozen=True)
-class Ingested:
-    """What an ingest did."""
+class NightVersion:
+    """A version of a night that was replaced by a corrected datacheck."""
+
+    version: int
+    path: str
+    sha256: str
+    n_runs: int
+    ingested_at: datetime
+    superseded_at: datetime
+
+
+@dataclass(frozen=True)
+class NightRecord:
+    """What the catalogue holds of a night.
+
+    Parameters
+    ----------
+    night : Night
+    version : int
+        0 if no good datacheck was ever seen.
+    n_runs : int
+    n_subruns : int or None
+        None for a night that an older lstops ingested: its subruns are not stored yet.
+    path, sha256 : str
+        The datacheck that it comes from.
+    ingested_at : datetime
+    problem : str
+        What is wrong with the night's files; empty if nothing.
+    earlier : tuple of NightVersion
+        Versions that were replaced, the oldest first.
+    """
 
     night: Night
     version: int
     n_runs: int
-    is_new: bool
+    n_subruns: int | None
+    path: str
+    sha256: str
+    ingested_at: datetime
+    problem: str
+    earlier: tuple[NightVersion, ...]
 
 
-def ingest_night(
-    session: Session, night: Night, path: str, sha256: str, runs: Sequence[Run], table: RunTable
-) -> Ingested:
-    """Store a night's runs and quantities.
+def check_range(since: Night | None, until: Night | None) -> None:
+    """Refuse a range of nights that is the wrong way round.
 
-    The same datacheck again changes nothing; another content is a new version of the night and replaces its runs (and
-    with them their verdicts, which no longer apply).
-
-    Parameters
-    ----------
-    path, sha256 : str
-        The datacheck that `table` comes from.
-    runs : sequence of Run
-        From the run summary. Runs of the table that are not in it are stored without start and source.
+    Raises
+    ------
+    ConfigError
+        If it is.
     """
-    old = session.get(NightRow, night.date)
-    if old is not None and old.datacheck_sha256 == sha256 and not old.problem:
-        return Ingested(night, old.version, old.n_runs, False)
-    version = old.version + 1 if old is not None else 1
-    session.execute(delete(NightRow).where(NightRow.night == night.date))
-    session.flush()
-    known = {run.number: run for run in runs}
-    columns = table.arrays()
-    session.add(
-        NightRow(
-            night=night.date,
-            datacheck_path=path,
-            datacheck_sha256=sha256,
-            version=version,
-            n_runs=len(table),
-            problem="",
+    if since is not None and until is not None and until < since:
+        raise ConfigError(
+            f"the nights are the wrong way round: {since.iso} is after {until.iso}.", "exchange --since and --until."
         )
-    )
-    session.flush()
-    for row, number in enumerate(table.run_number):
-        run = known.get(int(number))
-        source = run.source if run else None
-        session.add(
-            RunRow(
-                night=night.date,
-                run_id=int(number),
-                run_type=run.run_type.value if run else "DATA",
-                n_subruns=int(table.n_subruns[row]),
-                run_start=run.start if run else None,
-                source_name=source.name if source else None,
-                source_ra_deg=source.ra_deg if source else None,
-                source_dec_deg=source.dec_deg if source else None,
-                quantities={name: values[row].item() for name, values in columns.items()},
-            )
-        )
-    session.flush()
-    return Ingested(night, version, len(table), True)
 
 
-def record_problem(session: Session, night: Night, path: str, problem: str) -> None:
-    """Remember that a night could not be ingested, and why; runs of an earlier version stay."""
-    values = {"datacheck_path": path, "datacheck_sha256": "", "n_runs": 0, "problem": problem, "version": 1}
-    statement = insert(NightRow).values(night=night.date, **values)
-    session.execute(statement.on_conflict_do_update(index_elements=["night"], set_={"problem": problem}))
+def list_nights(
+    session: Session, since: Night | None = None, until: Night | None = None, *, problems: bool = False
+) -> list[NightRecord]:
+    """Nights from `since` until `until`, both included, in order; only those with a problem if asked for.
+
+    Raises
+    ------
+    ConfigError
+        If the range is the wrong way round.
+    """
+    check_range(since, until)
+    earlier: dict[object, list[NightVersion]] = {}
+    for old in session.scalars(select(NightVersionRow).order_by(NightVersionRow.night, NightVersionRow.version)):
+        version = NightVersion(
+            old.version, old.datacheck_path, old.datacheck_sha256, old.n_runs, old.ingested_at, old.superseded_at
+        )
+        earlier.setdefault(old.night, []).append(version)
+    query = select(NightRow, SubrunBlockRow.n_subruns).outerjoin(SubrunBlockRow, SubrunBlockRow.night == NightRow.night)
+    if since is not None:
+        query = query.where(NightRow.night >= since.date)
+    if until is not None:
+        query = query.where(NightRow.night <= until.date)
+    if problems:
+        query = query.where(NightRow.problem != "")
+    return [
+        NightRecord(
+            Night(row.night),
+            row.version,
+            row.n_runs,
+            n_subruns if row.version else 0,
+            row.datacheck_path,
+            row.datacheck_sha256,
+            row.ingested_at,
+            row.problem,
+            tuple(earlier.get(row.night, ())),
+        )
+        for row, n_subruns in session.execute(query.order_by(NightRow.night))
+    ]
 
 
 def night_runs(session: Session, night: Night) -> list[RunRow]:

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from lstops.catalog.database import catalog_session
-from lstops.catalog.nights import Ingested, ingest_night, night_runs, record_problem, run_table
-from lstops.catalog.tables import RunRow
+from lstops.catalog.ingest import find_files, ingest_files
+from lstops.catalog.nsb import save_nsb
+from lstops.catalog.runlist import list_night, with_good_time
+from lstops.catalog.settle import FileOutcome, describe_runs
 from lstops.catalog.verdicts import save_verdicts
 from lstops.errors import DataError
 from lstops.night import Night, Run, is_night_closed, read_runs
 from lstops.nsb.finder import RunNsb, read_tailcut_finder
 from lstops.nsb.plan import RunSubruns, plan_nsb
-from lstops.quality.datacheck import read_datacheck
-from lstops.quality.judge import Verdict, judge_runs
 from lstops.quality.profiles import Profile, load_profile
-from lstops.quality.quantities import run_quantities
-from lstops.quality.request import SelectionRequest
 from lstops.site.layout import Layout, parse_run_file
 from lstops.site.model import Site
-from lstops.step.manifest import sha256_file
 from lstops.step.plans import save_plan
 
 
@@ -63,17 +59,19 @@ def runs_of(site: Site, night: Night) -> tuple[Run, ...]:
 class IngestResult:
     """What `ingest` did."""
 
-    ingested: Ingested
+    ingested: FileOutcome
 
     def text(self) -> str:
         """For the log and the web page."""
         done = self.ingested
         what = f"version {done.version} stored" if done.is_new else "already known, unchanged"
-        return f"night {done.night.iso}: {done.n_runs} runs, {what}"
+        return f"night {done.night.iso if done.night else 'unknown'}: {done.n_runs} runs, {what}"
 
 
 def ingest(site: Site, night: Night) -> IngestResult:
-    """Read the night's datacheck and store its runs and their quantities.
+    """Read the night's datacheck and store its runs, their quantities and the subruns.
+
+    The file at the site's own place is right: if the catalogue has another file's word, this is a correction.
 
     Raises
     ------
@@ -81,44 +79,51 @@ def ingest(site: Site, night: Night) -> IngestResult:
         If the datacheck is missing or damaged; the night is then listed as a problem.
     """
     layout = layout_of(site)
-    relative = layout.datacheck(night, site.nightly.pipeline_version)
-    path = layout.absolute(relative)
-    try:
-        table = run_quantities(read_datacheck(path))
-    except DataError as error:
+    path = layout.absolute(layout.datacheck(night, site.nightly.pipeline_version))
+    runs = runs_of(site, night)
+    (outcome,) = ingest_files(find_files([path]), runs_of=lambda _: runs, replace=True).outcomes
+    if outcome.is_bad:
+        raise DataError(outcome.what, outcome.remedy)
+    if not outcome.is_new:
         with catalog_session() as session:
-            record_problem(session, night, relative, str(error))
-        raise
-    with catalog_session() as session:
-        return IngestResult(ingest_night(session, night, relative, sha256_file(path), runs_of(site, night), table))
+            describe_runs(session, night, runs)
+    return IngestResult(outcome)
 
 
 @dataclass(frozen=True)
 class JudgeResult:
-    """What `judge` found."""
+    """What `judge` found, with people's decisions."""
 
     profile: str
     selected: tuple[int, ...]
     rejected: tuple[int, ...]
+    decisions: tuple[str, ...] = ()
 
     def text(self) -> str:
         """For the log and the web page."""
         chosen = ", ".join(map(str, self.selected)) or "none"
-        return f"profile {self.profile}: {len(self.selected)} runs selected ({chosen}), {len(self.rejected)} rejected"
+        said = f"profile {self.profile}: {len(self.selected)} runs selected ({chosen}), {len(self.rejected)} rejected"
+        return "; ".join((said, *self.decisions))
 
 
 def judge(site: Site, night: Night, profile: str | None = None) -> JudgeResult:
-    """Judge the night's runs and store the verdicts.
+    """Judge the night's runs, each at its own source.
 
-    Runs are judged source by source, because the cut on the pointing is about the run's own source.
+    Stored are the verdicts, people's decisions, the good time within the runs, and what is known of their NSB by now.
     """
     chosen = load_profile(profile or site.nightly.profile)
     with catalog_session() as session:
-        rows = night_runs(session, night)
-        verdicts = judge_rows(rows, chosen)
-        save_verdicts(session, night, profile_digest(chosen), verdicts)
-    selected = tuple(v.run_number for v in verdicts if v.selected)
-    return JudgeResult(chosen.name, selected, tuple(v.run_number for v in verdicts if not v.selected))
+        answer = list_night(session, night, chosen)
+        cut = answer if chosen.subruns is None else with_good_time(session, answer)
+        verdicts = [answer.verdict(row) for row in range(len(answer.history))]
+        save_verdicts(session, night, profile_digest(chosen), verdicts, cut.good_time)
+        save_nsb(session, read_nsb(site, night, (v.run_number for v in verdicts))[0].values())
+    return JudgeResult(
+        chosen.name,
+        tuple(v.run_number for v in verdicts if v.selected),
+        tuple(v.run_number for v in verdicts if not v.selected),
+        tuple(f"run {v.run_number} {v.decision}" for v in verdicts if v.records),
+    )
 
 
 def profile_digest(profile: Profile) -> str:
@@ -126,23 +131,10 @@ def profile_digest(profile: Profile) -> str:
     return hashlib.sha256(profile.model_dump_json().encode()).hexdigest()
 
 
-def judge_rows(rows: Sequence[RunRow], profile: Profile) -> tuple[Verdict, ...]:
-    """Verdicts on stored runs, in their order."""
-    groups: dict[tuple[float | None, float | None], list[RunRow]] = defaultdict(list)
-    for row in rows:
-        groups[row.source_ra_deg, row.source_dec_deg].append(row)
-    verdicts: list[Verdict] = []
-    for (ra_deg, dec_deg), members in groups.items():
-        request = SelectionRequest(source_ra_deg=ra_deg, source_dec_deg=dec_deg)
-        verdicts += judge_runs(run_table(members), profile, request)
-    return tuple(sorted(verdicts, key=lambda v: v.run_number))
-
-
 def selected_runs(site: Site, night: Night, profile: str | None = None) -> tuple[Run, ...]:
-    """The runs that the profile selects, judged anew from the catalogue."""
-    chosen = load_profile(profile or site.nightly.profile)
+    """The runs to work on: judged anew from the catalogue, with the decisions that people have made by now."""
     with catalog_session() as session:
-        wanted = {v.run_number for v in judge_rows(night_runs(session, night), chosen) if v.selected}
+        wanted = set(list_night(session, night, load_profile(profile or site.nightly.profile)).runs)
     return tuple(run for run in runs_of(site, night) if run.number in wanted)
 
 

@@ -123,8 +123,19 @@ def select(
     ConfigError
         If the request changes a limit that the profile does not have.
     """
-    judgement = judge(table, profile, request)
-    selected = judgement.selected
+    return selection_of(judge(table, profile, request), subruns)
+
+
+def selection_of(judgement: Judgement, subruns: SubrunTable) -> Selection:
+    """Return hours and NSB of the runs that a judgement selects.
+
+    Parameters
+    ----------
+    judgement : Judgement
+    subruns : SubrunTable
+        As for `select`; run and subrun number, night, elapsed time and NSB are enough.
+    """
+    table, profile, selected = judgement.table, judgement.profile, judgement.selected
     nsb = sample_nsb(
         table.mean_diffuse_nsb_std_pe[selected],
         subruns,

