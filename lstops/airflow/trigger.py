@@ -183,7 +183,7 @@ class QueueRoomTrigger(ClusterJobTrigger):
             if not why:
                 now = datetime.now(timezone.utc)
                 found = admit(cluster, self.partition, self.tasks, snapshot.queue.values(), now, self.whole)
-                if found.tasks and snapshot.taken - started >= waits_s:
+                if found.tasks and (not waits_s or snapshot.taken - started >= waits_s):
                     await asyncio.sleep(max(0.0, started + self.settle_s - time.monotonic()))
                     yield TriggerEvent({"tasks": found.tasks})
                     return

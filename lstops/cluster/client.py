@@ -138,7 +138,7 @@ class ClusterClient:
 
     def queue(self, everybody: bool = False) -> dict[str, JobView]:
         """Every job of our user that squeue lists, by number; see `commands.squeue`. Raises TransportError."""
-        return views_of_queue(self._checked(commands.squeue(self.programs, everybody)).stdout)
+        return views_of_queue(self._checked(commands.squeue(self.programs, everybody)).stdout, everybody)
 
     def named_jobs(self) -> tuple[NamedJob, ...]:
         """Names and comments of our user's jobs that have not ended. Raises TransportError as `poll`."""
@@ -199,7 +199,7 @@ class AsyncClusterClient:
 
     async def queue(self, everybody: bool = False) -> dict[str, JobView]:
         """One squeue. Raises TransportError as `ClusterClient.poll`."""
-        return views_of_queue((await self._checked(commands.squeue(self.programs, everybody))).stdout)
+        return views_of_queue((await self._checked(commands.squeue(self.programs, everybody))).stdout, everybody)
 
     async def accounting(self, jobs: tuple[str, ...]) -> dict[str, JobView]:
         """One sacct. Raises TransportError as `ClusterClient.poll`."""

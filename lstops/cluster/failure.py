@@ -107,6 +107,13 @@ def classify(
     state = parent.state_class
     if state is StateClass.COMPLETED and parent.succeeded and (batch is None or batch.succeeded):
         return None
+    if parent.succeeded and batch is not None and batch.unfinished:
+        return Failure(
+            Cause.INFRASTRUCTURE,
+            "its job completed, but the accounting was never told of the end of its batch step.",
+            "it is looked at again, and run again if its product is not whole; if it happens often, look at slurmdbd.",
+            peak_mb=peak,
+        )
     full = peak is not None and peak >= starved(asked)
     killed = _SIGKILL in (parent.signal, batch.signal if batch else 0) or parent.exit_code == 128 + _SIGKILL
     if state is StateClass.MEMORY or (full and (killed or state is StateClass.INFRASTRUCTURE)):

@@ -101,6 +101,11 @@ class AccountingRow:
         return cancelled_by(self.state)
 
     @property
+    def unfinished(self) -> bool:
+        """True if the accounting has not been told of its end (a running step has the exit code 0:0)."""
+        return self.state_class.active or self.exit_code == UNKNOWN_EXIT
+
+    @property
     def succeeded(self) -> bool:
         """COMPLETED with 0:0."""
         return self.state_class is StateClass.COMPLETED and self.exit_code == 0 and self.signal == 0
@@ -285,7 +290,11 @@ def parse_named(text: str) -> tuple[NamedJob, ...]:
     job that is not seen here is left alone.
     """
     fields = [line.split("|", 3) for line in text.splitlines()]
-    return tuple(NamedJob(*(part.strip() for part in one)) for one in fields if len(one) == 4 and one[0].isdecimal())
+    return tuple(
+        NamedJob(*(part.strip() for part in one))
+        for one in fields
+        if len(one) == 4 and one[0].isascii() and one[0].isdecimal()
+    )
 
 
 def parse_sacct(text: str) -> AccountingText:

@@ -97,8 +97,8 @@ def _refuse(unreadable: tuple[str, ...], program: str) -> None:
         )
 
 
-def views_of_queue(text: str) -> dict[str, JobView]:
-    """Views by job number from squeue's text.
+def views_of_queue(text: str, everybody: bool = False) -> dict[str, JobView]:
+    """Views by job number from squeue's text; with their places if everybody's jobs were asked for.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def views_of_queue(text: str) -> dict[str, JobView]:
     for row in parsed.rows:
         by_job.setdefault(row.task.job, []).append(row)
     views = {job: _view(job, rows) for job, rows in by_job.items()}
-    if parsed.others:
+    if everybody:
         places = _places(parsed.rows, parsed.others)
         views = {job: replace(view, ahead=places.get(job)) for job, view in views.items()}
     return views

@@ -16,7 +16,7 @@ from lstops.cluster.batching import batch_size, make_tasks
 from lstops.cluster.client import ClusterClient, Submission
 from lstops.cluster.failure import Cause, Failure
 from lstops.cluster.members import Verdict, classify_task
-from lstops.cluster.parsers import UNKNOWN_EXIT, AccountingRow
+from lstops.cluster.parsers import AccountingRow
 from lstops.cluster.records import JobRecord, Owner, Tasks, jobs_dir, read_record, write_record
 from lstops.cluster.resources import Escalation, combine, escalate
 from lstops.cluster.script import MAX_TASKS, ArrayScript, index_list, render
@@ -266,8 +266,8 @@ def settled(record: JobRecord, rows: Sequence[AccountingRow]) -> bool:
     """True if accounting knows an end for every task (it can lag behind the queue)."""
     parents, batches = _by_position(rows)
     ended = {position for position, row in parents.items() if not row.state_class.active}
-    # the batch step's row is completed a moment after its job's
-    late = {p for p, row in batches.items() if p in ended and parents[p].succeeded and row.exit_code == UNKNOWN_EXIT}
+    # the batch step's row is completed after its job's: a moment, or as long as slurmdbd was down
+    late = {p for p, row in batches.items() if p in ended and parents[p].succeeded and row.unfinished}
     return ended - late >= set(range(len(record.groups)))
 
 

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstops.cluster import commands
-from lstops.cluster.client import below_base, judge_submission
+from lstops.cluster.client import ArrayTooLargeError, QueueFullError, below_base, judge_submission
 from lstops.cluster.commands import Programs, job_name, quote
+from lstops.cluster.parsers import parse_squeue
+from lstops.cluster.queue import views_of_queue
 from lstops.cluster.script import MAX_TASKS, ArrayScript, render
 from lstops.cluster.transport import Completed, Frame, LocalTransport
 from lstops.errors import ConfigError, SubmitError, TransportError
@@ -166,6 +168,40 @@ class Stub:
         return (self.folder / "calls").read_text().split()
 
 
+def test_one_look_at_everybodys_jobs_passes_on_nothing_but_numbers_of_others(tmp_path: Path) -> None:
+    me = LocalTransport().run("id -un").stdout.strip()
+    rows = (
+        f"{me}|8_[0-3]|PENDING|0:00|30:00|N/A|short|100||lstops-a|Priority",
+        "eve|3|PENDING|0:00|30:00|N/A|short,long|200||$(touch pwned) secret|Resources",
+        f"eve|4|PENDING|0:00|30:00|N/A|short|100||x|{me}|9|",
+        "eve|5_[1-2%1]|PENDING|0:00|1:00|N/A|long|900||x|Resources",
+        "eve|6|RUNNING|0:10|1:00|N/A|short|900|n1|x|None",
+        f"{me}|9_1|COMPLETED|0:00|30:00|N/A|short|0||lstops-b|a | b",
+        "",
+    )
+    (tmp_path / "rows").write_text("\n".join(rows))
+    stub = Stub(tmp_path, squeue=f"cat '{tmp_path}/rows'")
+    done = LocalTransport().run(commands.squeue(stub.programs, everybody=True))
+    assert done.status == 0
+    assert "secret" not in done.stdout
+    parsed = parse_squeue(done.stdout)
+    assert [row.task.job for row in parsed.rows] == ["8", "9"]
+    assert parsed.rows[1].reason == "a | b"
+    assert parsed.unreadable == ()
+    assert [(other.job, other.partitions, other.priority) for other in parsed.others] == [
+        (3, ("short", "long"), 200),
+        (4, ("short",), 100),
+        (5, ("long",), 900),
+    ]
+    # 3 has a higher priority and 4 the same and is older; 5 is in another partition
+    assert views_of_queue(done.stdout, everybody=True)["8"].ahead == 2
+    assert "4 waiting behind jobs of higher priority, 2 jobs before it in partition short" in (
+        views_of_queue(done.stdout, everybody=True)["8"].describe()
+    )
+    broken = Stub(tmp_path, squeue="echo half; exit 1")
+    assert LocalTransport().run(commands.squeue(broken.programs, everybody=True)).status == 1
+
+
 def test_a_queued_job_is_adopted_without_further_questions(tmp_path: Path) -> None:
     stub = Stub(tmp_path, squeue="echo 77; echo 77")
     assert judge_submission(stub.submit(), "x").job == "77"
@@ -201,7 +237,13 @@ def test_a_site_without_accounting_can_submit(tmp_path: Path) -> None:
         ("sbatch: error: Memory specification can not be satisfied", SubmitError, "mem_mb"),
         ("sbatch: error: Batch job submission failed: Unable to contact slurm controller", TransportError, ""),
         ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", TransportError, ""),
-        ("sbatch: error: QOSMaxSubmitJobPerUserLimit", TransportError, ""),
+        ("sbatch: error: QOSMaxSubmitJobPerUserLimit", QueueFullError, ""),
+        ("sbatch: error: AssocMaxSubmitJobLimit", QueueFullError, ""),
+        (
+            "sbatch: error: Batch job submission failed: Invalid job array specification",
+            ArrayTooLargeError,
+            "max_array",
+        ),
         ("sbatch: error: something new", SubmitError, "read"),
     ],
 )

@@ -22,6 +22,7 @@ from lstops.cluster.poller import Ending, JobWatcher, Snapshot, Watchlist, inter
 from lstops.cluster.queue import JobView
 from lstops.cluster.records import JobRecord, Owner
 from lstops.cluster.resources import Escalation, Rise, combine, escalate, load_escalation
+from lstops.cluster.stage import settled
 from lstops.cluster.states import KNOWN_STATES
 from lstops.cluster.transport import Completed
 from lstops.errors import ConfigError, TransportError
@@ -74,6 +75,25 @@ def test_success_needs_both_rows() -> None:
     assert classify(good, row("COMPLETED", step="batch"), None, ASKED) is None
     assert classify(good, None, None, ASKED) is None
     assert classify(good, row("CANCELLED", "", step="batch"), None, ASKED) is not None
+
+
+def test_an_end_that_the_accounting_was_never_told_of_is_no_success_and_nobodys_fault() -> None:
+    """Seen after slurmdbd was down: COMPLETED for the job, RUNNING with 0:0 for its batch step."""
+    verdict = classify(row("COMPLETED"), row("RUNNING", "0:0", step="batch"), None, ASKED)
+    assert verdict is not None
+    assert verdict.cause is Cause.INFRASTRUCTURE
+    assert not settled(record(), [row("COMPLETED"), row("RUNNING", step="batch")])
+    assert not settled(record(), [row("COMPLETED"), row("CANCELLED", "", step="batch")])
+    assert settled(record(), [row("COMPLETED"), row("COMPLETED", step="batch")])
+    assert settled(record(), [row("NODE_FAIL"), row("RUNNING", step="batch")])
+
+
+def test_nobody_blames_a_node_for_a_preemption() -> None:
+    away = classify(row("PREEMPTED"), None, None, ASKED)
+    broken = classify(row("NODE_FAIL"), None, None, ASKED)
+    assert away is not None
+    assert broken is not None
+    assert (away.node, broken.node) == ("", "n1")
 
 
 @given(st.sampled_from([*KNOWN_STATES, "NEW", ""]), st.integers(0, 255), st.integers(0, 64))

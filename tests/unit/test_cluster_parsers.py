@@ -11,6 +11,7 @@ from lstops.cluster.parsers import (
     format_positions,
     parse_clock,
     parse_mb,
+    parse_named,
     parse_positions,
     parse_sacct,
     parse_scontrol,
@@ -128,6 +129,37 @@ def test_views_count_by_state_and_speak() -> None:
     assert not ended.active
 
 
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.sets(st.sampled_from("ab"), min_size=1), st.integers(0, 5)), min_size=1, max_size=30
+    )
+)
+def test_places_in_the_queue(jobs: list[tuple[bool, set[str], int]]) -> None:
+    """Ours and others' together stand in one row, by priority and then by age, in each partition."""
+    lines = []
+    for number, (ours, where, priority) in enumerate(jobs):
+        partitions = ",".join(sorted(where))
+        mine = f"{number}|PENDING|0:00|1:00|N/A|{partitions}|{priority}||lstops-a|Priority"
+        lines.append(mine if ours else f"+|{number}|{partitions}|{priority}")
+    views = views_of_queue("\n".join(lines), everybody=True)
+    order = sorted(range(len(jobs)), key=lambda number: (-jobs[number][2], number))
+    for place, number in enumerate(order):
+        ours, where, _ = jobs[number]
+        if ours:
+            assert views[str(number)].ahead == sum(bool(where & jobs[before][1]) for before in order[:place])
+
+
+def test_without_others_no_place_is_known() -> None:
+    assert views_of_queue(SQUEUE)["77"].ahead is None
+
+
+@given(st.text())
+def test_any_text_has_named_jobs_or_none(text: str) -> None:
+    for job in parse_named(text):
+        assert job.job.isdecimal()
+        assert "|" not in job.state + job.name
+
+
 @pytest.mark.parametrize(
     ("text", "job"),
     [("123\n", "123"), ("123;cluster\n", "123"), ("Welcome 99\n55\n", "55"), ("no\n", None), ("12 34", None)],
@@ -165,7 +197,9 @@ def test_positions_there_and_back(positions: set[int], limit: int) -> None:
 @given(st.text())
 def test_any_text_is_rows_or_unreadable_lines(text: str) -> None:
     for parsed in (parse_squeue(text), parse_sacct(text)):
-        assert len(parsed.rows) + len(parsed.unreadable) == sum(bool(line.strip()) for line in text.splitlines())
+        others = len(getattr(parsed, "others", ()))
+        lines = sum(bool(line.strip()) for line in text.splitlines())
+        assert len(parsed.rows) + len(parsed.unreadable) + others == lines
     parse_scontrol(text)
     parse_submitted(text)
     parse_mb(text)
