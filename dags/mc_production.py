@@ -7,19 +7,33 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task
 
-from lstops.airflow.context import night_of, site_of_environment
+from lstops.airflow.approval import CostApproval
+from lstops.airflow.context import site_of_environment
+from lstops.airflow.notifier import FailureNotifier
 from lstops.airflow.operator import PlanStageOperator
 from lstops.airflow.policy import stage_retry_policy
+
+#: as in lstops.operations.planning, which a DAG file does not import; a stage that a plan lacks ends at once
+STAGES = ("tune", "r0_to_dl1", "dl1ab", "split", "merge", "train", "dl2", "irf", "sensitivity")
 
 DOC = """
 ### Monte Carlo whose night-sky background is that of the data
 
-Give a `night`: its selected runs say which NSB is typical. The dark Monte Carlo gets the difference at image level
-(`lstchain_tune_nsb`, `lstchain_dl1ab`), random forests are trained on it, the test nodes go through them, and IRFs are
-made with the one cut set that DL3 uses too. At the end the production is registered; `nightly` then finds it.
+Say **one** of these:
+
+- a `night` or `runs`: their typical NSB is put into the dark Monte Carlo at image level (`lstchain_tune_nsb`,
+  `lstchain_dl1ab`);
+- `nsb_ghz` with a `target` or `line` and a `zenith_range`: that level is simulated in the waveforms, from R0 on, and
+  only on the nodes that are needed;
+- `config`: a configuration of lstmcpipe, as it is.
+
+Random forests are trained, the test nodes go through them, and IRFs are made. Before anything is computed the price is
+worked out; above the limit of the site (`production.approval_cpu_h`) a person has to approve it, on the run's page.
+At the end the production is registered; `nightly` then finds it. An equal one that is registered already is not made
+again.
 
 A stage fails if one of its steps does: a production with a hole is not registered. Started again, it computes only what
-is missing.
+is missing; `lstops production holes NAME` says what that is and why.
 """
 
 
@@ -28,7 +42,13 @@ is missing.
     schedule=None,
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30), "retry_policy": stage_retry_policy()},
+    default_args={
+        "retries": 2,
+        "retry_delay": timedelta(seconds=30),
+        "retry_policy": stage_retry_policy(),
+        # after the last try; the tasks form one line, so that a run fails at one task and says so once
+        "on_failure_callback": FailureNotifier(),
+    },
     params={
         "night": Param(
             None,
@@ -36,12 +56,69 @@ is missing.
             pattern=r"^\d{8}$",
             title="Night",
             description="Night (YYYYMMDD) whose selected runs give the typical NSB.",
+            section="From data",
+        ),
+        "runs": Param(
+            [],
+            type="array",
+            items={"type": "integer", "minimum": 1},
+            title="Runs",
+            description="Run numbers, one a line, that give the typical NSB; instead of a night.",
+            section="From data",
         ),
         "profile": Param(
             None,
             type=["null", "string"],
             title="Selection profile",
             description="Name of a file in config/profiles; empty: the site's profile.",
+            section="From data",
+        ),
+        "nsb_ghz": Param(
+            None,
+            type=["null", "number"],
+            minimum=0,
+            maximum=15,
+            title="NSB level (GHz)",
+            description="Extra NSB over the dark Monte Carlo, such as 0.14; needs target or line, and zenith range.",
+            section="At a level",
+        ),
+        "target": Param(
+            None,
+            type=["null", "string"],
+            title="Target",
+            description='A name of the target list, or "ra dec" in degrees: trains on the nearest declination line.',
+            section="Part of the sky",
+        ),
+        "line": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^dec_(min_)?\d{3,4}(_[a-z_]+)?$",
+            title="Declination line",
+            description="Such as dec_2276; instead of a target. Empty, with data: the site's line.",
+            section="Part of the sky",
+        ),
+        "zenith_range": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^\d+(\.\d+)?(:\d+(\.\d+)?)?$",
+            title="Zenith distances",
+            description="LOW:HIGH in degrees, such as 0:35; only test nodes around pointings in that range are made.",
+            section="Part of the sky",
+        ),
+        "config": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^/.+\.ya?ml$",
+            title="Configuration of lstmcpipe",
+            description="Absolute path of the YAML, on the Airflow host, with its lstchain JSON beside it.",
+            section="From a configuration",
+        ),
+        "name": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+            title="Name",
+            description="Name of the production; empty: from date, version and level.",
         ),
     },
     tags=["lstops", "monte carlo"],
@@ -52,18 +129,30 @@ def mc_production() -> None:
 
     @task
     def prepare(**context: Any) -> str:
-        from lstops.operations.nightly import ingest, judge, plan_nsb_measurement
+        from lstops.operations.production_run import prepare as work
+        from lstops.operations.production_run import request_of
 
-        site, night, profile = site_of_environment(), night_of(context), context["params"]["profile"]
-        print(ingest(site, night).text())
-        print(judge(site, night, profile).text())
-        return plan_nsb_measurement(site, night, profile)
+        return work(site_of_environment(), request_of(context["params"]))
 
     @task
     def plan(**context: Any) -> str:
-        from lstops.operations.production import plan_for_night
+        from airflow.sdk.exceptions import AirflowSkipException
 
-        return plan_for_night(site_of_environment(), night_of(context), context["params"]["profile"])
+        from lstops.operations.production_run import plan_run, request_of
+
+        plan_id, notes = plan_run(site_of_environment(), request_of(context["params"]))
+        print(notes)
+        if plan_id is None:
+            raise AirflowSkipException(notes)
+        return plan_id
+
+    @task
+    def preview(plan_id: str) -> dict[str, Any]:
+        from lstops.operations.production_run import preview as work
+
+        price = work(site_of_environment(), plan_id)
+        print(price["text"])
+        return price
 
     @task
     def register(plan_id: str) -> str:
@@ -73,10 +162,23 @@ def mc_production() -> None:
 
     measurement = prepare()
     planned = plan()
-    previous: Any = measurement >> PlanStageOperator(task_id="nsb", plan_id=measurement, stage="nsb") >> planned
-    for stage in ("tune", "dl1ab", "merge", "train", "dl2", "irf"):
+    price = preview(planned)
+    approve = CostApproval(
+        task_id="approve",
+        subject=_of_preview("title"),
+        body=_of_preview("text"),
+        needed=_of_preview("needed"),
+    )
+    measurement >> PlanStageOperator(task_id="nsb", plan_id=measurement, stage="nsb") >> planned
+    previous: Any = price >> approve
+    for stage in STAGES:
         previous = previous >> PlanStageOperator(task_id=stage, plan_id=planned, stage=stage)
     previous >> register(planned)
+
+
+def _of_preview(name: str) -> str:
+    """Template of one value of the price."""
+    return f"{{{{ ti.xcom_pull(task_ids='preview')['{name}'] }}}}"
 
 
 mc_production()

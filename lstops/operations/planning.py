@@ -1,4 +1,4 @@
-"""A person's request for a production, as plans: from an lstmcpipe configuration, from data, or at given NSB levels."""
+"""A person's request for a production, as plans: from an lstmcpipe configuration, from data, or at NSB levels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,20 @@ from lstops.production.reuse import Existing, Fit, Method, Reuse, Settings, find
 from lstops.quality.targets import load_targets
 from lstops.reduction.cuts import load_cuts
 from lstops.site.model import Site
-from lstops.step.model import Plan
+from lstops.step.model import Plan, Stage
+
+#: Tasks of the DAG `mc_production`, in order.
+DAG_STAGES = ("tune", "r0_to_dl1", "dl1ab", "split", "merge", "train", "dl2", "irf", "sensitivity")
+# stages of lstmcpipe that go by another name there
+_DAG_NAMES = {
+    "config": "tune",
+    "train_test_split": "split",
+    "merge_dl1": "merge",
+    "train_pipe": "train",
+    "dl1_to_dl2": "dl2",
+    "dl2_to_irfs": "irf",
+    "dl2_to_sensitivity": "sensitivity",
+}
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,17 @@ def plan_request(site: Site, request: ProductionRequest, grid: Grid | None = Non
     return tuple(replace(planned, notes=(*planned.notes, *note)) for planned in found)
 
 
+def in_dag_stages(plan: Plan) -> Plan:
+    """The same steps in the stages that the DAG `mc_production` has a task for; what a plan lacks is empty."""
+    mine = {_DAG_NAMES.get(stage.name, stage.name): stage for stage in plan.stages}
+    if unknown := set(mine) - set(DAG_STAGES):
+        raise ConfigError(f"{plan.title} has stages that nothing runs: {', '.join(sorted(unknown))}.", "plan it anew.")
+    stages = tuple(
+        mine[name].model_copy(update={"name": name}) if name in mine else Stage(name=name) for name in DAG_STAGES
+    )
+    return plan.model_copy(update={"stages": stages})
+
+
 def store(site: Site, planned: Sequence[Planned]) -> tuple[Path, ...]:
     """Write the plans, each with its outline; returns their files."""
     return tuple(save_production_plan(p.plan, site) for p in planned if p.plan is not None)
@@ -170,6 +194,7 @@ def _from_config(site: Site, request: ProductionRequest, path: Path) -> Planned:
             roots=request.roots,
         )
     )
+    plan = in_dag_stages(plan)
     return Planned(plan.title, plan, plan_cost(site, plan), ())
 
 
@@ -218,14 +243,14 @@ class _Planner:
     ) -> list[Planned]:
         asked = LevelRequest(self._name(level), self.version, level, tuple(lines), nodes, self.cuts)
         reuse = {line.name: self._reuse(self._settings(asked, line), level, nodes) for line in lines}
-        equal = [Planned(r.text(), None, (), ()) for r in reuse.values() if r.fit is Fit.EQUAL]
+        # its own production is planned again all the same: that computes nothing, unless something of it was lost
+        equal = {n: r for n, r in reuse.items() if r.fit is Fit.EQUAL and r.production != asked.production}
         groups: dict[str, list[Line]] = {}
-        for line in lines:
+        for line in (line for line in lines if line.name not in equal):
             found = reuse[line.name]
-            if found.fit is not Fit.EQUAL:
-                same = found.fit is Fit.LACKS_NODES and found.production
-                groups.setdefault(same or asked.production, []).append(line)
-        return equal + [
+            same = found.fit is Fit.LACKS_NODES and found.production
+            groups.setdefault(same or asked.production, []).append(line)
+        return [Planned(r.text(), None, (), ()) for r in equal.values()] + [
             self._planned_level(replace(asked, production=name, lines=tuple(members)), reuse, warnings)
             for name, members in groups.items()
         ]
@@ -233,7 +258,7 @@ class _Planner:
     def _planned_level(self, asked: LevelRequest, reuse: dict[str, Reuse], warnings: tuple[str, ...]) -> Planned:
         plan = plan_level(asked, self.site, self.grid, TreeLister(self.site.base))
         settings = {line.name: self._settings(asked, line).digest for line in asked.lines}
-        plan = _with_settings(plan, settings, asked.test_nodes)
+        plan = in_dag_stages(_with_settings(plan, settings, asked.test_nodes))
         offers = tuple(reuse[line.name].text() for line in asked.lines if reuse[line.name].fit is not Fit.NONE)
         costs = plan_cost(self.site, plan)
         return Planned(plan.title, plan, costs, (self._saving(costs), *offers, *warnings))
@@ -287,11 +312,11 @@ class _Planner:
 
         sample = sample_of(self.site, request.night, request.runs, request.profile)
         keep = restrict if request.zenith else None
-        plan = build_plan(self.site, sample, line, request.profile, keep, request.name)
+        plan = in_dag_stages(build_plan(self.site, sample, line, request.profile, keep, request.name))
         settings, nodes = tuned_settings(self.site, plan.context), plan.context["test_nodes"]
         level = plan.context["nsb_level_ghz"]
         found = find_existing(settings, level, nodes, self.existing, self.site.nightly.nsb_tolerance_ghz)
-        if found.fit is Fit.EQUAL:
+        if found.fit is Fit.EQUAL and found.production != plan.context["production"]:
             return Planned(found.text(), None, (), ())
         costs = plan_cost(self.site, plan)
         offers = () if found.fit is Fit.NONE else (found.text(),)

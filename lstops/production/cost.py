@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from pydantic import Field, ValidationError
@@ -18,6 +19,9 @@ from lstops.site.model import Site, describe
 from lstops.step.assess import Assessment, Standing, assess
 from lstops.step.manifest import Manifest, ManifestStore
 from lstops.step.model import Frozen, Plan, Step
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 #: Manifests that are read for the history. A site has hundred thousands, and a mean needs no more.
 _SAMPLE = 1500
@@ -136,7 +140,7 @@ def estimate(
         If a kind of step has neither a history nor an assumption.
     """
     costs = []
-    for stage in plan.stages:
+    for stage in (stage for stage in plan.stages if stage.steps):
         found = [assessed[i] for i in plan.indices(stage.name)]
         left = [a.step for a in found if a.state is not Standing.DONE]
         rates = [_rate_of(step, seen, assumed) for step in left]
@@ -166,3 +170,26 @@ def _rate_of(step: Step, seen: Mapping[str, Rate], assumed: Mapping[str, Rate]) 
 def _basis(kinds: Iterable[str], seen: Mapping[str, Rate]) -> str:
     words = sorted(f"history ({seen[kind].n_steps} steps)" if kind in seen else "assumed" for kind in kinds)
     return ", ".join(dict.fromkeys(words))
+
+
+def cost_table(title: str, costs: Sequence[StageCost]) -> Table:
+    """For a terminal."""
+    from rich.table import Table
+
+    table = Table("stage", "steps", "to do", "CPU (h)", "memory (MB)", "disk (GB)", "by", title=title)
+    for cost in costs:
+        numbers = (cost.steps, cost.to_do, f"{cost.cpu_h:.2f}", cost.mem_mb, f"{cost.disk_gb:.1f}", cost.basis)
+        table.add_row(cost.stage, *map(str, numbers))
+    table.add_section()
+    total = StageCost(
+        "all",
+        steps=sum(c.steps for c in costs),
+        to_do=sum(c.to_do for c in costs),
+        cpu_h=sum(c.cpu_h for c in costs),
+        mem_mb=max((c.mem_mb for c in costs), default=0),
+        disk_gb=sum(c.disk_gb for c in costs),
+        basis="",
+    )
+    table.add_row("all", str(total.steps), str(total.to_do), f"{total.cpu_h:.2f}", str(total.mem_mb),
+                  f"{total.disk_gb:.1f}", "")  # fmt: skip
+    return table

@@ -13,8 +13,6 @@ from rich.console import Console
 from lstops.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from lstops.operations.planning import Planned
 
 SiteOption = Annotated[
@@ -64,6 +62,7 @@ def plan_command(
     """
     from lstops.night import Night
     from lstops.operations.planning import ProductionRequest, plan_request, store
+    from lstops.production.cost import cost_table
     from lstops.production.from_lstmcpipe import DEFAULT_ROOTS
     from lstops.production.needs import ZenithRange
     from lstops.site.model import load_site
@@ -91,7 +90,8 @@ def plan_command(
         return
     console = Console()
     for found in planned:
-        console.print(_table(found) if found.plan else found.title, *(f"- {note}" for note in found.notes), sep="\n")
+        shown = cost_table(found.title, found.costs) if found.plan else found.title
+        console.print(shown, *(f"- {note}" for note in found.notes), sep="\n")
     if len(planned) > 1:
         typer.echo(f"together: {sum(p.cpu_h for p in planned):.2f} CPU hours")
     for path in paths:
@@ -123,17 +123,3 @@ def _document(planned: Planned) -> dict[str, Any]:
         "stages": [asdict(cost) for cost in planned.costs],
         "notes": list(planned.notes),
     }
-
-
-def _table(planned: Planned) -> Table:
-    from rich.table import Table
-
-    table = Table("stage", "steps", "to do", "CPU (h)", "memory (MB)", "disk (GB)", "by", title=planned.title)
-    for cost in planned.costs:
-        numbers = (cost.steps, cost.to_do, f"{cost.cpu_h:.2f}", cost.mem_mb, f"{cost.disk_gb:.1f}", cost.basis)
-        table.add_row(cost.stage, *map(str, numbers))
-    table.add_section()
-    steps, to_do = sum(c.steps for c in planned.costs), sum(c.to_do for c in planned.costs)
-    memory, disk = max((c.mem_mb for c in planned.costs), default=0), sum(c.disk_gb for c in planned.costs)
-    table.add_row("all", str(steps), str(to_do), f"{planned.cpu_h:.2f}", str(memory), f"{disk:.1f}", "")
-    return table

@@ -15,9 +15,12 @@ import pytest
 HEAVY = ("numpy", "astropy", "tables", "h5py", "scipy", "sklearn", "matplotlib", "lstchain", "pandas", "paramiko")
 
 STAGES = {
+    "audit": ["orphans"],
     "nightly": ["wait_closed", "ingest", "judge", "measure", "nsb", "match", "dl2", "dl3", "collect", "index", "check",
                 "publish", "report"],
-    "mc_production": ["prepare", "nsb", "plan", "tune", "dl1ab", "merge", "train", "dl2", "irf", "register"],
+    "reduction": ["measure", "nsb", "match", "dl2", "dl3", "collect", "index", "check", "publish"],
+    "mc_production": ["prepare", "nsb", "plan", "preview", "approve", "tune", "r0_to_dl1", "dl1ab", "split", "merge",
+                      "train", "dl2", "irf", "sensitivity", "register"],
 }  # fmt: skip
 
 LOOK = """

@@ -141,7 +141,7 @@ def test_the_configuration_of_a_level_is_one_that_lstmcpipe_would_run(site: Site
     path = tmp_path / "level.yml"
     write_config(ProductionConfig(pipe=lstmcpipe_config(crab(), site, GRID)), path)
     report = lint_file(path)
-    assert {f.code.value for f in report.findings if f.severity is Severity.ERROR} == set()
+    assert {str(f.code) for f in report.findings if f.severity is Severity.ERROR} == set()
     assert read_production(read_config(path)).lines == ("dec_2276",)
 
 
