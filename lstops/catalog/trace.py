@@ -81,22 +81,33 @@ _TOUCHED = """
         {start}
         UNION
         SELECT l.product_id FROM touched t
-        JOIN product p ON p.id = t.id
+        JOIN product p ON p.id = t.id {until}
         JOIN lineage l ON l.input_sha256 = p.sha256 AND l.input_path = p.path
     )
     SELECT id FROM touched
 """
 _FROM_CONTENTS = text(
     _TOUCHED.format(
+        until="",
         start="SELECT l.product_id FROM lineage l "
-        "JOIN unnest(:paths, :digests) AS r(path, sha256) ON l.input_sha256 = r.sha256 AND l.input_path = r.path"
+        "JOIN unnest(:paths, :digests) AS r(path, sha256) ON l.input_sha256 = r.sha256 AND l.input_path = r.path",
     )
 ).bindparams(bindparam("paths", type_=ARRAY(String)), bindparam("digests", type_=ARRAY(String)))
-# strpos, not LIKE: a node's name holds underscores, which LIKE takes for any character
+# strpos, not LIKE: a node's name holds underscores, which LIKE takes for any character. What depends on the models is
+# not followed: that is nearly everything.
 _FROM_TRAINING_NODE = text(
     _TOUCHED.format(
+        until="AND p.kind <> 'models'",
         start="SELECT l.product_id FROM lineage l "
-        "WHERE strpos(l.input_path, 'TrainingDataset') > 0 AND strpos(l.input_path, :node) > 0"
+        "WHERE strpos(l.input_path, 'TrainingDataset') > 0 AND strpos(l.input_path, :node) > 0",
+    )
+)
+_FROM_UNKNOWN = text(
+    _TOUCHED.format(
+        until="",
+        start="SELECT l.product_id FROM lineage l "
+        "LEFT JOIN product p ON p.path = l.input_path AND p.sha256 = l.input_sha256 "
+        "WHERE l.input_kind IN ('models', 'dl2') AND p.id IS NULL",
     )
 )
 
@@ -143,7 +154,7 @@ class NodeUse:
     without : frozenset of int
         Ids of products whose models were trained without the node.
     unknown : frozenset of int
-        Ids of products whose models were not made by a step that the catalogue knows.
+        Ids of products that depend on models (or on a DL2) of which the catalogue does not know how they were made.
     """
 
     without: frozenset[int]
@@ -161,12 +172,19 @@ def node_use(session: Session, node: str, kind: str) -> NodeUse:
     name = f"{node.removeprefix('node_').removeprefix('corsika_').strip('_')}_"
     trained_with = set(session.scalars(_FROM_TRAINING_NODE, {"node": name}))
     models = list(session.scalars(select(ProductRow).where(ProductRow.kind == ArtifactKind.MODELS.value)))
-    lacking = [Content(m.path, m.sha256) for m in models if m.id not in trained_with]
+    explained = set(
+        session.scalars(select(LineageRow.product_id).where(LineageRow.product_id.in_([m.id for m in models])))
+    )
+    lacking = [m for m in models if m.id in explained and m.id not in trained_with]
+    strange = [m for m in models if m.id not in explained]
+
+    def with_users(rows: list[ProductRow]) -> set[int]:
+        return {row.id for row in rows} | set(touched(session, [Content(m.path, m.sha256) for m in rows]))
+
     wanted = set(session.scalars(select(ProductRow.id).where(ProductRow.kind == kind)))
-    own = {m.id for m in models}
-    below = set(touched(session, [Content(m.path, m.sha256) for m in models])) | own
-    without = set(touched(session, lacking)) | (own - trained_with)
-    return NodeUse(frozenset(wanted & without), frozenset(wanted - below))
+    without = with_users(lacking)
+    unknown = (with_users(strange) | set(session.scalars(_FROM_UNKNOWN))) - without
+    return NodeUse(frozenset(wanted & without), frozenset(wanted & unknown))
 
 
 def _graph(session: Session, roots: Sequence[Content], edges: Sequence[Any]) -> Graph:
