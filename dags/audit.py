@@ -44,7 +44,7 @@ def audit() -> None:
 
         return cancel_orphans(site_of_environment(), context["ti"])
 
-    @task(retries=0)
+    @task
     def files() -> str:
         from lstops.errors import ProductInvalid
         from lstops.operations.audit import audit_site
