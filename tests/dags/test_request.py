@@ -34,10 +34,13 @@ from lstops.step.manifest import ArtifactRecord, Manifest, ManifestStore, full_s
 from lstops.step.model import ArtifactKind, Step, step_key
 from lstops.step.plans import load_plan
 
-NIGHT = Night.parse("20191121")
-#: the good runs of the night around this place, below 30 deg
-TARGET, RUNS = "0.15 5.0", (1604, 1607, 1609)
-REQUEST = ReductionRequest(target=TARGET, zd_max_deg=30)
+NIGHT, LATER = Night.parse("20191121"), Night.parse("20191125")
+#: the good runs of these nights around this place, below 33.5 deg
+TARGET, NIGHTS = "0.15 5.0", {NIGHT: (1604, 1607, 1609, 1615), LATER: (1732,)}
+RUNS = tuple(run for runs in NIGHTS.values() for run in runs)
+REQUEST = ReductionRequest(target=TARGET, zd_max_deg=33.5)
+#: a run of the later night with bad subruns here and there, at 43.9 deg; the last of them is subrun 128
+FLASHED = 1736
 PRODUCTION, IRF_DIR = "20191121_v0.12.3_nsb_tuning_0.15", "mc/IRF/x"
 DONE_HERE = {"kind": "x", "label": "x", "subject": "x", "commands": [["x"]], "environment": "0.12.3", "versions": {},
              "plan_id": "x", "plan_context": {}, "index": 0, "host": "h", "job": "", "wall_s": 1.0, "cpu_s": 1.0,
@@ -57,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
 def site(
     server: EmbeddedPostgres, shared: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Site:
-    """A site with one night of data check, the NSB of its runs, a production with six IRF nodes, and empty DL1."""
+    """A site with two nights of data check, the NSB of its runs, a production with six IRF nodes, and empty DL1."""
     name = f"req{abs(hash(tmp_path))}"
     server.create_database(name)
     monkeypatch.setenv("LSTOPS_DATABASE_URL", server.url(name))
@@ -67,11 +70,12 @@ def site(
     upgrade()
     site = load_site(repository / "config/sites/local.yaml")
     layout = layout_of(site)
-    target = layout.absolute(layout.datacheck(NIGHT, "v0.12"))
-    target.parent.mkdir(parents=True)
-    shutil.copyfile(shared / f"data/quality/nights/DL1_datacheck_{NIGHT}.h5", target)
-    ingest(site, NIGHT)
-    for run in RUNS:
+    for night in NIGHTS:
+        target = layout.absolute(layout.datacheck(night, "v0.12"))
+        target.parent.mkdir(parents=True)
+        shutil.copyfile(shared / f"data/quality/nights/DL1_datacheck_{night}.h5", target)
+        ingest(site, night)
+    for run in (*RUNS, FLASHED):
         config, log = layout.tailcuts(run)
         levels = {"picture_thresh": 8, "boundary_thresh": 4}
         write(site, config, json.dumps({"tailcuts_clean_with_pedestal_threshold": levels}))
@@ -89,7 +93,7 @@ def write(site: Site, relative: str, text: str) -> None:
 def make_production(site: Site) -> None:
     layout, field = layout_of(site), Field.at(datetime.now(timezone.utc))
     store = ManifestStore(layout.manifests)
-    for zd in (10.0, 24.0, 40.0):
+    for zd in (10.0, 24.0, 45.0):
         for az in (175.0, 355.0):
             path = f"{IRF_DIR}/irf_{zd:.0f}_{az:.0f}.fits.gz"
             write(site, path, path)
@@ -107,7 +111,7 @@ def make_production(site: Site) -> None:
             RegisteredProduction(
                 name=PRODUCTION, line=site.nightly.declination_line, lstchain_version="0.12.3", tailcut="tailcut84",
                 nsb_level_ghz=0.15, models_path="models/x", models_sha256="ab" * 32, irf_dir=IRF_DIR, config={},
-                facts={"config_path": "models/x.json", "training_dirs": [[10.0, 100.0], [40.0, 100.0]]}, plan_id="p",
+                facts={"config_path": "models/x.json", "training_dirs": [[10.0, 100.0], [45.0, 100.0]]}, plan_id="p",
             ),
         )  # fmt: skip
 
@@ -123,7 +127,7 @@ def write_output(path: Path) -> None:
     hdus = ("EVENTS", "GTI", "POINTING", "EFFECTIVE AREA")
     if path.name.startswith("dl3"):
         run = int(path.name[-10:-5])
-        tables = [fits.BinTableHDU(Table({"START": [0.0]}), name=name) for name in hdus]
+        tables = [fits.BinTableHDU(Table({"START": [0.0], "ENERGY": [1.0]}), name=name) for name in hdus]
         tables[0].header["OBS_ID"] = run
         fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(path)
     elif "-index" in path.name:
@@ -170,7 +174,7 @@ def test_a_request_from_plan_to_bundle(site: Site) -> None:
     assert load_plan(layout.plan_file(plan_measurement(site, REQUEST))).steps() == ()
     made = build_plan(site, REQUEST)
     assert made.causes == {}
-    assert made.nights == {NIGHT: RUNS}
+    assert made.nights == NIGHTS
     assert [s.subject for s in made.plan.stage("dl3").steps] == [f"run {run}" for run in RUNS]
     folder = layout.request_candidates(REQUEST.name)
     assert {s.primary.path.rpartition("/")[0] for s in made.plan.stage("dl3").steps} == {folder}
@@ -179,6 +183,7 @@ def test_a_request_from_plan_to_bundle(site: Site) -> None:
     plan_id = store_plan(site, REQUEST)
     assert plan_id == made.plan.plan_id
     *good, bad = made.plan.stage("dl3").steps
+    assert bad.subject == "run 1732"
     for step in (*made.plan.stage("dl2").steps, *good):
         finish(site, step)
     decide(1604, OverlayAction.EXCLUDE)
@@ -186,7 +191,7 @@ def test_a_request_from_plan_to_bundle(site: Site) -> None:
     collection = load_plan(layout.plan_file(collection_id))
     (index,) = collection.stage("index").steps
     # one run was excluded meanwhile, one failed
-    assert [i.path for i in index.inputs] == [f"{folder}/dl3_LST-1.Run01607.fits"]
+    assert [i.path for i in index.inputs] == [f"{folder}/dl3_LST-1.Run0{run}.fits" for run in (1607, 1609, 1615)]
     layout.absolute(f"{folder}/dl3_LST-1.Run01604.fits").unlink()
     finish(site, index)
 
@@ -194,12 +199,12 @@ def test_a_request_from_plan_to_bundle(site: Site) -> None:
     assert version == f"DL3/requests/{REQUEST.name}/v0001"
     rows = Table.read(layout.absolute(f"{version}/runs.ecsv"), format="ascii.ecsv")
     selected = dict(zip(rows["run_id"].tolist(), rows["selected"].tolist(), strict=True))
-    assert selected == {1604: False, 1607: True, 1609: True}
+    assert selected == {1604: False, 1607: True, 1609: True, 1615: True, 1732: True}
     text = layout.absolute(f"{version}/runs.ecsv").read_text()
     assert "lidar" in text
     assert "disk on fire" in text
     bundle = json.loads(layout.absolute(f"{version}/bundle.json").read_text())
-    assert bundle["production"] == PRODUCTION
+    assert (bundle["production"], bundle["night"]) == (PRODUCTION, "20191121")
     # the same again is no new version
     assert publish(site, plan_id, collection_id, []) == [version]
 
@@ -210,13 +215,24 @@ def test_dropped_subruns_and_what_says_which_events_they_are(site: Site) -> None
     reason, remedy = made.causes["run 1607"]
     assert "subruns 3-4 shall be left out" in reason
     assert "exclude the run" in remedy
-    assert [s.subject for s in made.plan.stage("dl3").steps] == ["run 1604", "run 1609"]
+    assert "run 1607" not in [s.subject for s in made.plan.stage("dl3").steps]
     for subrun in (3, 4):
         write(site, layout_of(site).dl1_subrun(NIGHT, "v0.12", "tailcut84", 1607, subrun), "events")
     made = build_plan(site, REQUEST)
     assert made.causes == {}
     assert made.plan.context["runs"]["1607"]["dropped_subruns"] == [3, 4]
     assert made.plan.stage("dl3").steps[1].primary.expect["dropped_subruns"] == [3, 4]
+
+
+def test_a_run_is_kept_without_its_bad_subruns(site: Site) -> None:
+    request = ReductionRequest(target=TARGET, zd_min_deg=43.5, zd_max_deg=44)
+    assert "subruns 11,23,26,31" in build_plan(site, request).causes[f"run {FLASHED}"][0]
+    for subrun in range(134):
+        write(site, layout_of(site).dl1_subrun(LATER, "v0.12", "tailcut84", FLASHED, subrun), "events")
+    made = build_plan(site, request)
+    assert made.causes == {}
+    dropped = made.plan.context["runs"][str(FLASHED)]["dropped_subruns"]
+    assert (dropped[0], dropped[-1], len(dropped)) == (11, 128, 26)
 
 
 def test_requests_that_cannot_be(site: Site) -> None:
@@ -242,7 +258,7 @@ def test_requests_that_cannot_be(site: Site) -> None:
 
 
 def test_the_command_line_shows_and_stores(site: Site) -> None:
-    words = ["--target", TARGET, "--zd-max", "30"]
+    words = ["--target", TARGET, "--zd-max", "33.5"]
     shown = CliRunner().invoke(app, [*words, "--dry-run"], catch_exceptions=False)
     assert shown.exit_code == 0
     assert all(str(run) in shown.output for run in RUNS)
