@@ -15,7 +15,7 @@ import pytest
 HEAVY = ("numpy", "astropy", "tables", "h5py", "scipy", "sklearn", "matplotlib", "lstchain", "pandas", "paramiko")
 
 STAGES = {
-    "audit": ["orphans"],
+    "audit": ["orphans", "files"],
     "nightly": ["wait_closed", "ingest", "judge", "measure", "nsb", "match", "dl2", "dl3", "collect", "index", "check",
                 "publish", "report"],
     "reduction": ["measure", "nsb", "match", "dl2", "dl3", "collect", "index", "check", "publish"],
