@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,6 @@ from lstops.cluster.parsers import AccountingRow
 from lstops.cluster.states import StateClass
 from lstops.step.model import Resources
 from lstops.step.report import Ending, StepReport
-
-_SIGKILL = 9
-#: what a step reports that was asked to end: the job's state knows why
-_TERMINATED = "TerminatedError"
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def classify_task(
         return {indices[0]: Verdict(classify(parent, batch, reports.get(indices[0]), asked))}
     oom = parent is not None and parent.state_class is StateClass.MEMORY
     # a job of SLURM is OUT_OF_MEMORY if any of its processes was killed for that; whose parent may have lived on
-    unexplained = oom and not any(report.signal == _SIGKILL for report in reports.values())
+    unexplained = oom and not any(report.signal == signal.SIGKILL for report in reports.values())
     whole = asked.model_copy(update={"time_min": asked.time_min * len(indices)})
     found: dict[int, Verdict] = {}
     blamed = False
@@ -65,7 +62,7 @@ def classify_task(
         report = reports.get(index)
         if report is not None and report.ending is not Ending.FAILED:
             found[index] = Verdict(None)
-        elif report is not None and report.error != _TERMINATED:
+        elif report is not None and not _asked_to_end(report):
             found[index] = Verdict(_own_failure(report, oom, unexplained, asked))
         else:
             failure = classify(parent, batch, report, whole)
@@ -75,9 +72,14 @@ def classify_task(
     return found
 
 
+def _asked_to_end(report: StepReport) -> bool:
+    """True if the job's state knows better why the step ended: SIGTERM reached it or, a moment earlier, its command."""
+    return report.error == "TerminatedError" or report.signal == signal.SIGTERM
+
+
 def _own_failure(report: StepReport, oom: bool, unexplained: bool, asked: Resources) -> Failure:
     peak = report.max_rss_mb or None
-    killed = report.signal == _SIGKILL and (oom or (peak is not None and peak >= starved(asked)))
+    killed = report.signal == signal.SIGKILL and (oom or (peak is not None and peak >= starved(asked)))
     if killed or (unexplained and report.error == "JobFailure"):
         used = f" (used {peak:.0f} MB)" if peak else ""
         return Failure(

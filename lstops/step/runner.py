@@ -412,16 +412,21 @@ def _storage_errors(base: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Turn SIGTERM (time limit, scancel) into an exception, so that staging is removed and a report written."""
+    """Turn SIGTERM (time limit, scancel) into an exception, so that staging is removed and a report written.
+
+    Once is enough: a second one must not interrupt that, so it is ignored from then on.
+    """
 
     def on_term(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise TerminatedError("the step was asked to end (SIGTERM).", "see the job: time limit or cancelled?")
 
     previous = signal.signal(signal.SIGTERM, on_term)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if signal.getsignal(signal.SIGTERM) is on_term:
+            signal.signal(signal.SIGTERM, previous)
 
 
 def _now() -> str:

@@ -32,6 +32,9 @@ from lstops.step.worker_tools import WarmTools, console_scripts, freeze, load_to
 
 Say = Callable[[str], None]
 
+# what it means if a step's own process was killed, by signal
+_CRASHES: dict[int, type[LstOpsError]] = {signal.SIGKILL: StepKilled, signal.SIGTERM: TerminatedError}
+
 
 def run_steps(plan: Plan, indices: Sequence[int], site: Site, job: str = "", say: Say = print) -> int:
     """Run steps of a plan in this order.
@@ -210,7 +213,7 @@ def _crash_report(plan: Plan, index: int, step: Step, job: str, started: str, en
         label=step.label,
         subject=step.subject,
         ending=Ending.FAILED,
-        error=(StepKilled if killed else JobFailure).__name__,
+        error=_CRASHES.get(killed, JobFailure).__name__,
         what=f"{step.label}: its process {how}.",
         remedy=remedy,
         signal=killed,

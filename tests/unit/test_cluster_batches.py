@@ -142,8 +142,9 @@ def test_the_step_that_ended_the_task_is_blamed_and_those_after_it_are_not(state
 
 
 def test_a_step_that_was_asked_to_end_is_judged_by_its_task() -> None:
-    reports = {0: DONE, 1: report("TerminatedError")}
-    assert causes("TIMEOUT", "0:15", reports) == [("done", False), ("time", False), *[("time", True)] * 2]
+    for asked in (report("TerminatedError"), report("JobFailure", signal=15)):
+        found = causes("TIMEOUT", "0:15", {0: DONE, 1: asked})
+        assert found == [("done", False), ("time", False), *[("time", True)] * 2]
 
 
 def test_a_step_alone_is_judged_by_its_task() -> None:
