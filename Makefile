@@ -71,6 +71,7 @@ test-system-deps:  ## as root on Debian: SLURM, sshd, MariaDB and Chromium for t
 	scripts/install-system-deps
 
 bench: setup  ## measure; results go to docs/benchmarks.md by hand, with machine, date and versions
+	.venv/bin/python -m lstops.demo.bench_trace
 	.venv/bin/python -m lstops.demo bench
 
 clean:  ## remove the environments and the demo (not the lock files)

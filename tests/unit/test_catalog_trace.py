@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 pytest.importorskip(
@@ -29,6 +30,7 @@ from lstops.embedded.postgres import EmbeddedPostgres
 from lstops.errors import ConfigError, DataError
 from lstops.operations.audit import audit_site
 from lstops.publish.bundle import build_bundle
+from lstops.publish.cli import publish_app, supersede_app, withdraw_app
 from lstops.publish.publisher import publish
 from lstops.publish.versions import remove_tree
 from lstops.publish.withdraw import supersede, withdraw
@@ -206,6 +208,32 @@ def test_a_withdrawn_version_stays_findable_with_its_notice(layout: Layout) -> N
         assert bundle.facts["withdrawn"]["reason"] == "clouds"
     assert "withdrawn by Ana: clouds" in CliRunner().invoke(trace_app, [DL3]).output
     assert "withdrawn by Ana: clouds" in CliRunner().invoke(products_app, ["--kind", "bundle"]).output
+
+
+def command(app: typer.Typer, *words: str) -> str:
+    return CliRunner().invoke(app, [*words, "--author", "Ana", "--reason", "a test"], catch_exceptions=False).output
+
+
+def test_withdraw_and_supersede_on_the_command_line(layout: Layout) -> None:
+    publish(build_bundle(make_request(cuts={"gammaness": 0.8}), layout), layout)
+    v1, v2 = f"{FOLDER}/v0001", f"{FOLDER}/v0002"
+    for _ in range(2):  # the second time finds it done
+        said = command(supersede_app, str(layout.base / v2), "--by", v1)
+        assert said == f"{v2} is superseded by {v1}; current is v0001\n"
+        assert (state_of(v1), state_of(v2)) == (["current"], ["superseded"])
+    for _ in range(2):
+        assert command(withdraw_app, v1) == f"{v1} is withdrawn; current is v0002\n"  # what replaced it is gone itself
+        assert (state_of(v1), state_of(v2)) == (["withdrawn"], ["current"])
+    with pytest.raises(ConfigError, match="is no published version"):
+        command(withdraw_app, DL3)
+    with pytest.raises(ConfigError, match="is not below the site's base"):
+        command(withdraw_app, "/tmp/v0001")
+    with pytest.raises(ConfigError, match="must be relative to the site's base"):
+        command(withdraw_app, f"../{layout.base.name}/../{v1}")
+    with pytest.raises(DataError, match="does not know the night"):
+        command(publish_app, "20240115")
+    with pytest.raises(ConfigError, match="needs an author and a reason"):
+        CliRunner().invoke(publish_app, ["20240115", "--author", "A", "--reason", " "], catch_exceptions=False)
 
 
 def test_products_of_a_usable_version_are_not_withdrawn(layout: Layout) -> None:

@@ -13,6 +13,7 @@ from lstops.publish.bundle import build_bundle
 from lstops.publish.cli import app
 from lstops.publish.publisher import publish
 from lstops.publish.versions import remove_tree
+from lstops.publish.withdraw import withdraw
 from lstops.site.layout import Layout
 
 from .published_site import FOLDER, make_request, make_site
@@ -30,12 +31,11 @@ def layout(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) ->
     remove_tree(layout.base / "DL3")
 
 
-def test_list_check_withdraw(layout: Layout) -> None:
+def test_list_and_check(layout: Layout) -> None:
     runner = CliRunner()
     assert "v0001" in runner.invoke(app, ["list"], catch_exceptions=False).output
     assert f"{FOLDER}/v0001: whole" in runner.invoke(app, ["check"], catch_exceptions=False).output
-    words = ["withdraw", FOLDER, "v0001", "--author", "Ana", "--reason", "clouds [sic]"]
-    assert "current is nothing" in runner.invoke(app, words, catch_exceptions=False).output
+    withdraw(FOLDER, "v0001", "Ana", "clouds [sic]", layout)
     assert "clouds [sic]" in runner.invoke(app, ["list", FOLDER], catch_exceptions=False).output
 
 

@@ -20,7 +20,7 @@ from lstops.publish.bundle import build_bundle
 from lstops.publish.model import CHECKSUMS, WITHDRAWN, Published, VersionState
 from lstops.publish.publisher import WithdrawnContentError, publish
 from lstops.publish.versions import current_version, list_versions, locked, problems, remove_tree
-from lstops.publish.withdraw import withdraw
+from lstops.publish.withdraw import supersede, withdraw
 from lstops.site.layout import Layout
 
 from .published_site import CANDIDATES, FOLDER, make_request, make_site
@@ -166,6 +166,83 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
         assert publish(bundle, layout).version == "v0001"
     finally:
         subprocess.run(["umount", str(base)], check=True, timeout=30)
+
+
+OTHER = FOLDER.replace("prod_a", "prod_b")
+
+
+def test_superseded_by_another_folder_leaves_current_and_does_not_come_back(layout: Layout) -> None:
+    publish_runs(layout)
+    publish_runs(layout, folder=OTHER, production="prod_b")
+    for _ in range(2):
+        done = supersede(FOLDER, "v0001", f"{OTHER}/v0001", "Ana", "newer production", layout)
+        assert (done.by, done.current) == (f"{OTHER}/v0001", None)
+    version = layout.absolute(f"{FOLDER}/v0001")
+    assert problems(version) == ()
+    assert version.stat().st_mode & 0o777 == 0o550
+    assert "newer production" in (version / "SUPERSEDED.txt").read_text()
+    again = publish_runs(layout)
+    assert (again.is_new, again.version) == (False, "v0001")
+    assert f"stays superseded by {OTHER}/v0001" in again.note
+    assert current_version(layout.absolute(FOLDER)) is None
+    withdraw(OTHER, "v0001", "Ana", "clouds", layout)
+    assert publish_runs(layout).version == "v0001"  # what replaced it is gone: it may be used again
+    assert current_version(layout.absolute(FOLDER)) == "v0001"
+
+
+def test_superseded_content_does_not_come_back_over_newer_content(layout: Layout) -> None:
+    publish_runs(layout)
+    publish_runs(layout, cuts={"gammaness": 0.8})
+    publish_runs(layout, cuts={"gammaness": 0.9})
+    supersede(FOLDER, "v0002", f"{FOLDER}/v0003", "Ana", "wrong cut", layout)
+    assert publish_runs(layout, cuts={"gammaness": 0.8}).version == "v0002"
+    assert current_version(layout.absolute(FOLDER)) == "v0003"
+
+
+@pytest.mark.parametrize(
+    ("version", "by", "author", "message"),
+    [("v0001", f"{FOLDER}/v0001", "Ana", "cannot supersede itself"), ("v0001", f"{FOLDER}/v0007", "Ana", "no version"),
+     ("v0007", f"{FOLDER}/v0001", "Ana", "no version"), ("v0001", f"{FOLDER}/v0002", " ", "author and a reason"),
+     ("v0001", FOLDER, "Ana", "no published version"), ("v0001", f"{FOLDER}/v0003", "Ana", "withdrawn or superseded"),
+     ("v0003", f"{FOLDER}/v0001", "Ana", "was withdrawn by Eva"), ("v0001", "DL3/../../x/v0001", "Ana", "stay below")],
+)  # fmt: skip
+def test_what_cannot_be_superseded_is_refused_and_nothing_changes(
+    layout: Layout, version: str, by: str, author: str, message: str
+) -> None:
+    for gammaness in (0.7, 0.8, 0.9):
+        publish_runs(layout, cuts={"gammaness": gammaness})
+    withdraw(FOLDER, "v0003", "Eva", "clouds", layout)
+    before = list_versions(FOLDER, layout)
+    with pytest.raises(ConfigError, match=message):
+        supersede(FOLDER, version, by, author, "because", layout)
+    assert list_versions(FOLDER, layout) == before
+
+
+KILLED_NOTICE = """
+import os, signal, sys
+from pathlib import Path
+import lstops.publish.withdraw as module
+from lstops.site.layout import Layout
+
+def die(*args):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(module, sys.argv[2], die)
+folder = sys.argv[3]
+module.supersede(folder, "v0002", folder + "/v0001", "Ana", "back", Layout(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("point", ["write_notice", "seal", "point_current"])
+def test_a_supersession_that_was_killed_is_finished_by_the_next(layout: Layout, point: str) -> None:
+    publish_runs(layout)
+    publish_runs(layout, cuts={"gammaness": 0.8})
+    argv = [sys.executable, "-c", KILLED_NOTICE, str(layout.base), point, FOLDER]
+    assert subprocess.run(argv, timeout=120, check=False).returncode == -signal.SIGKILL
+    assert [v.version for v in list_versions(FOLDER, layout)] == ["v0001", "v0002"]
+    assert supersede(FOLDER, "v0002", f"{FOLDER}/v0001", "Ana", "back", layout).current == "v0001"
+    assert [v.state for v in list_versions(FOLDER, layout)] == [VersionState.CURRENT, VersionState.SUPERSEDED]
+    assert problems(layout.absolute(f"{FOLDER}/v0002")) == ()
 
 
 def test_content_that_differs_from_its_manifest_is_not_published(layout: Layout) -> None:
