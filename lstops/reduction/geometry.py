@@ -185,4 +185,5 @@ def _points(nodes: Sequence[IrfNode]) -> Points:
 
 
 def _coordinates(zd_deg: float, delta_deg: float) -> Points:
-    return np.array([math.cos(math.radians(zd_deg)), math.sin(math.radians(delta_deg))])
+    # numpy's functions, as lstchain's: a last digit may decide between two triangulations of nodes on one circle
+    return np.array([np.cos(math.radians(zd_deg)), np.sin(math.radians(delta_deg))])
