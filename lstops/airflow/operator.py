@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from datetime import datetime, timezone
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from lstops.airflow.hook import ClusterHook
 from lstops.airflow.policy import MIN_RETRIES, RETRIES, RETRY_DELAY, stage_retry_policy, submission_pool
 from lstops.airflow.rounds import NextRound, RoundState, RoundStore
-from lstops.airflow.trigger import SETTLE_S, ClusterJobTrigger, QueueRoomTrigger
+from lstops.airflow.submission import SubmittingOperator
+from lstops.airflow.trigger import SETTLE_S, ClusterJobTrigger
 from lstops.cluster import stage as stages
 from lstops.cluster.client import ArrayTooLargeError, ClusterClient, QueueFullError, open_client
-from lstops.cluster.commands import job_name
 from lstops.cluster.failure import Cause
-from lstops.cluster.limits import Admission, admit, after_refusal
-from lstops.cluster.orphans import comment_tag
 from lstops.cluster.parsers import AccountingRow
 from lstops.cluster.poller import Ending
-from lstops.cluster.records import JobRecord, Owner, kill_mark, read_record, submission_lock, write_record
+from lstops.cluster.records import JobRecord, kill_mark, read_record, write_record
 from lstops.cluster.resources import load_escalation
 from lstops.cluster.stage import StageContext, StepTrouble
 from lstops.cluster.states import StateClass
-from lstops.errors import JobFailure, LstOpsError, SubmitError, TransportError
+from lstops.errors import JobFailure, LstOpsError, TransportError
 from lstops.site.layout import Layout
 from lstops.site.model import SchedulerKind
 from lstops.step.assess import Standing, pending
@@ -40,11 +34,9 @@ _ACCOUNTING_WAIT_S, _ACCOUNTING_EVERY_S = 60.0, 2.0
 _KILL_WAIT_S = 90.0
 #: a job on this machine is often over before a deferral would pay
 _LOCAL_WAIT_S = 20.0
-#: until a round that the scheduler refused for a limit of the user is tried again
-_REFUSED_WAIT_S = 120.0
 
 
-class PlanStageOperator(BaseOperator):  # type: ignore[misc]
+class PlanStageOperator(SubmittingOperator):
     """Run what is not up to date of one stage of a plan, wait for it, judge every step, retry what may work.
 
     Parameters
@@ -127,7 +119,7 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
             # cleared in between: execute finds out what there is
             return self.execute(context)
         self.log.info("there is room in the queue for %s tasks", event["tasks"])
-        return self._submit(context, stage, client, store, state, state.held)
+        return self._go_on(context, stage, client, store, state, state.held)
 
     def on_kill(self) -> None:
         """The worker's process is being ended by a person: cancel the job (Airflow gives 5 s)."""
@@ -199,9 +191,9 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
             if found.index in todo[:20]:
                 self.log.info("  step %d, %s: %s", found.index, found.step.label, found.reason)
         resources = stages.wanted_resources(stage, todo)
-        return self._submit(context, stage, client, store, state, NextRound(todo, resources))
+        return self._go_on(context, stage, client, store, state, NextRound(todo, resources))
 
-    def _submit(
+    def _go_on(
         self,
         context: Any,
         stage: StageContext,
@@ -210,119 +202,10 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
         state: RoundState,
         wanted: NextRound,
     ) -> dict[str, Any]:
-        """Submit a round, or the part of it that there is room for, or wait for room."""
-        partition = wanted.resources.partition
-        with submission_lock(stage.site, partition):
-            while True:
-                views = client.queue().values()
-                tasks = stages.array_size(stage, wanted.indices, wanted.resources, wanted.tries)
-                tasks = min(tasks, wanted.most or tasks)
-                found = admit(
-                    stage.site.cluster, partition, tasks, views, datetime.now(timezone.utc), bool(wanted.tries)
-                )
-                if not found.tasks:
-                    return self._hold(stage, client, store, state.holding(wanted), tasks, found.why)
-                state, record = self._prepare(context, stage, store, state, wanted, found)
-                try:
-                    record, submission = stages.submit(stage, client, record)
-                    break
-                except (QueueFullError, ArrayTooLargeError) as refusal:
-                    self._refused(stage, record, refusal)
-                    too_large = isinstance(refusal, ArrayTooLargeError)
-                    busy = any(view.active for view in views)
-                    smaller = after_refusal(found.tasks, too_large, busy)
-                    if not smaller and not busy:
-                        raise SubmitError(
-                            f"{refusal.what} It is refused for a single task, too, with nothing of ours in the queue.",
-                            "ask the administrators which limit the account has met.",
-                        ) from refusal
-                    if not smaller:
-                        later = time.time() + _REFUSED_WAIT_S
-                        return self._hold(stage, client, store, state.holding(wanted), tasks, refusal.what, later)
-                    wanted = replace(wanted, most=smaller)
-                    self.log.info("trying %d tasks at once", smaller)
+        """Submit a round and wait for it."""
+        state, record = self._submit(context, stage, client, store, state, wanted)
         self._record = record
-        self.log.info(
-            "job %s (%s) %s: %d steps, %d CPU, %d MB, %d min each%s",
-            record.job,
-            record.name,
-            "found again" if submission.adopted else "submitted",
-            len(record.indices),
-            record.resources.cpus,
-            record.resources.mem_mb,
-            record.resources.time_min,
-            f", not on {', '.join(record.exclude)}" if record.exclude else "",
-        )
         return self._wait(context, stage, client, store, state, record)
-
-    def _prepare(
-        self,
-        context: Any,
-        stage: StageContext,
-        store: RoundStore,
-        state: RoundState,
-        wanted: NextRound,
-        found: Admission,
-    ) -> tuple[RoundState, JobRecord]:
-        """Write down what is about to be submitted."""
-        ti = context["ti"]
-        seed = f"{ti.run_id} {getattr(context.get('dag_run'), 'start_date', '')}"
-        number = state.number + 1
-        name = job_name(ti.dag_id, seed, ti.task_id, ti.map_index, number)
-        # The intent is stored first: whoever dies from here on is found again under this name.
-        state = state.started(number, name)
-        store.save(state)
-        record = stages.prepare(
-            stage,
-            name,
-            wanted.indices,
-            wanted.resources,
-            wanted.tries,
-            wanted.exclude,
-            f"{comment_tag(stage.site)} {ti.dag_id} {ti.task_id} {stage.stage}",
-            max_tasks=found.tasks,
-            nice=found.nice,
-            owner=Owner(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index),
-        )
-        return state, record
-
-    def _refused(self, stage: StageContext, record: JobRecord, refusal: LstOpsError) -> None:
-        """Note that a round was never submitted."""
-        self.log.warning("%s", refusal)
-        write_record(stage.layout, record.model_copy(update={"ending": f"not submitted: {refusal.what}"}))
-
-    def _hold(
-        self,
-        stage: StageContext,
-        client: ClusterClient,
-        store: RoundStore,
-        state: RoundState,
-        tasks: int,
-        why: str,
-        not_before: float = 0.0,
-    ) -> dict[str, Any]:
-        """Wait in the triggerer for room in the queue."""
-        assert state.held is not None
-        store.save(state)
-        client.close()
-        self.log.info("%d tasks wait to be submitted: %s", tasks, why)
-        self.defer(
-            trigger=QueueRoomTrigger(
-                site=self._site_file,
-                partition=state.held.resources.partition,
-                tasks=tasks,
-                whole=bool(state.held.tries),
-                not_before=not_before,
-                ssh_conn_id=self.ssh_conn_id,
-                settle_s=self.settle_s,
-            ),
-            method_name="admitted",
-        )
-        raise AssertionError("defer does not return")
-
-    @property
-    def _site_file(self) -> str:
-        return str(Path(self.site or os.environ["LSTOPS_SITE"]).absolute())
 
     def _wait(
         self,
@@ -400,7 +283,7 @@ class PlanStageOperator(BaseOperator):  # type: ignore[misc]
         if verdict.retries:
             resources, tries, exclude = stages.next_round(record, verdict.retries)
             indices = tuple(retry.index for retry in verdict.retries)
-            return self._submit(context, stage, client, store, state, NextRound(indices, resources, tries, exclude))
+            return self._go_on(context, stage, client, store, state, NextRound(indices, resources, tries, exclude))
         return self._advance(context, stage, client, store, state)
 
     def _tail(self, stage: StageContext, client: ClusterClient, record: JobRecord, index: int) -> str:

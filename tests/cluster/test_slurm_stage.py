@@ -13,7 +13,6 @@ from lstops.cluster.client import ClusterClient, open_client
 from lstops.cluster.failure import Cause
 from lstops.cluster.poller import Ending, JobWatcher, Snapshot
 from lstops.cluster.records import JobRecord
-from lstops.cluster.resources import combine
 from lstops.cluster.stage import StageContext, next_round, prepare, script_path, wanted_resources
 from lstops.embedded.slurm_lab import SlurmLab
 from lstops.errors import SubmitError, TransportError
@@ -46,7 +45,8 @@ def client(site_file: Path) -> Iterator[ClusterClient]:
 def slow(slurm_lab: SlurmLab, tmp_path_factory: pytest.TempPathFactory) -> tuple[StageContext, JobRecord]:
     """A job that will meet its limit of one minute; started early, looked at late."""
     site_file = make_site(tmp_path_factory.mktemp("slow"), slurm_cluster(slurm_lab.access()))
-    context = one_stage(site_file, [toy_step(1, shell("sleep 300; $COPY"), time_min=1)])
+    slow_once = shell('test -e "$(dirname "$0")/flag" || sleep 300; $COPY')
+    context = one_stage(site_file, [toy_step(1, slow_once, time_min=1)])
     client = open_client(context.site)
     record = send(context, client, unique())
     client.close()
@@ -94,18 +94,19 @@ def test_a_step_that_is_killed_before_it_can_report_gets_more_memory(site_file: 
     assert verdict.retries[0].resources.mem_mb > 300
 
 
-def test_out_of_memory_then_more_then_success(site_file: Path, client: ClusterClient, slurm_lab: SlurmLab) -> None:
+def test_out_of_memory_twice_then_success(site_file: Path, client: ClusterClient, slurm_lab: SlurmLab) -> None:
     hog = shell("/usr/bin/python3 -c 'import time; x = bytearray(500 << 20); time.sleep(1)' && $COPY")
-    context = one_stage(site_file, [toy_step(1, hog, mem_mb=250)])
-    first = send(context, client, unique())
-    verdict = finish(context, client, first)
-    if slurm_lab.access().cgroup == "none" and verdict.done:
-        pytest.skip("without cgroups this SLURM limits no memory")
-    assert [retry.why.cause for retry in verdict.retries] == [Cause.MEMORY]
-    resources, tries, exclude = next_round(first, verdict.retries)
-    assert (resources.mem_mb, tries, exclude) == (1000, {0: 2}, ())
-    second = send(context, client, "", prepare(context, unique(), (0,), resources, tries, exclude))
-    verdict = finish(context, client, second)
+    context = one_stage(site_file, [toy_step(1, hog, mem_mb=80)])
+    record = send(context, client, unique())
+    for mem_mb, attempt in ((320, 2), (1280, 3)):
+        verdict = finish(context, client, record)
+        if slurm_lab.access().cgroup == "none" and verdict.done:
+            pytest.skip("without cgroups this SLURM limits no memory")
+        assert [retry.why.cause for retry in verdict.retries] == [Cause.MEMORY], verdict
+        resources, tries, exclude = next_round(record, verdict.retries)
+        assert (resources.mem_mb, tries, exclude) == (mem_mb, {0: attempt}, ())
+        record = send(context, client, "", prepare(context, unique(), (0,), resources, tries, exclude))
+    verdict = finish(context, client, record)
     assert verdict.done == (0,), verdict
 
 
@@ -282,7 +283,8 @@ def test_a_login_shell_that_prints_a_banner_does_no_harm(tmp_path: Path) -> None
 
 
 def test_a_killed_node_is_avoided_next_time(site_file: Path, client: ClusterClient, slurm_lab: SlurmLab) -> None:
-    context = one_stage(site_file, [toy_step(1, shell("sleep 120; $COPY"))])
+    slow_once = shell('test -e "$(dirname "$0")/flag" || sleep 120; $COPY')
+    context = one_stage(site_file, [toy_step(1, slow_once)])
     record = send(context, client, unique())
     node = ""
     for _ in range(60):
@@ -297,14 +299,20 @@ def test_a_killed_node_is_avoided_next_time(site_file: Path, client: ClusterClie
         slurm_lab.start_daemon(f"slurmd-{node}")
     assert [(retry.why.cause, retry.avoid) for retry in verdict.retries] == [(Cause.INFRASTRUCTURE, node)]
     resources, tries, exclude = next_round(record, verdict.retries)
+    (context.site.base / "flag").touch()
     again = prepare(context, unique(), (0,), resources, tries, exclude)
     assert f"--exclude={node}" in script_path(context.layout, again).read_text()
+    assert finish(context, client, send(context, client, "", again)).done == (0,)
 
 
-def test_the_time_limit_gives_more_time_next_time(slow: tuple[StageContext, JobRecord]) -> None:
+def test_the_time_limit_gives_more_time_and_then_success(slow: tuple[StageContext, JobRecord]) -> None:
     context, record = slow
     client = open_client(context.site)
     verdict = finish(context, client, record, 150)
-    client.close()
     assert [retry.why.cause for retry in verdict.retries] == [Cause.TIME]
-    assert combine(retry.resources for retry in verdict.retries).time_min == 3
+    resources, tries, exclude = next_round(record, verdict.retries)
+    assert resources.time_min == 3
+    (context.site.base / "flag").touch()
+    again = send(context, client, "", prepare(context, unique(), (0,), resources, tries, exclude))
+    assert finish(context, client, again).done == (0,)
+    client.close()
