@@ -24,6 +24,8 @@ from lstops.step.manifest import Manifest, ManifestStore
 
 #: of more siblings of one kind, a tree shows so many and counts the rest
 SHOWN = 6
+#: what a line of the tree names; `--json` has all
+_SHOWN_SOFTWARE = ("lstchain", "lstops")
 _STYLE = {"current": "green", "superseded": "dim", "withdrawn": "bold red"}
 
 
@@ -97,27 +99,29 @@ class Story:
         """A tree for people; what stands in it already is not unfolded again."""
         tree = Tree(self._line(root), guide_style="dim")
         seen = {root}
-        waiting = [(tree, root)]
-        while waiting:
-            branch, content = waiting.pop()
+
+        def unfold(branch: Tree, content: Content) -> None:
             groups: dict[str, list[Content]] = {}
             for item in self.links.get(content, ()):
                 groups.setdefault(self.graph.kinds[item], []).append(item)
             for kind, items in groups.items():
                 for item in items if full else items[:SHOWN]:
-                    again = item in seen and bool(self.links.get(item))
-                    line = self._line(item)
-                    child = branch.add(line.append("  (as above)", "dim") if again else line)
-                    if not again:
+                    if item in seen:
+                        branch.add(self._name(item).append("  (as above)", "dim"))
+                    else:
                         seen.add(item)
-                        waiting.append((child, item))
+                        unfold(branch.add(self._line(item)), item)
                 if not full and len(items) > SHOWN:
                     branch.add(Text(f"... and {len(items) - SHOWN} more {kind}", "dim"))
+
+        unfold(tree, root)
         return tree
 
+    def _name(self, content: Content) -> Text:
+        return Text.assemble((self.graph.kinds[content], "bold"), f" {content.path} ", (content.sha256[:12], "dim"))
+
     def _line(self, content: Content) -> Text:
-        kind, row = self.graph.kinds[content], self.graph.rows.get(content)
-        line = Text.assemble((kind, "bold"), " ", content.path, (f" {content.sha256[:12]}", "dim"))
+        line, row = self._name(content), self.graph.rows.get(content)
         if row is None:
             return line.append("  (no step made it)", "dim")
         if row.kind == BUNDLE or row.status != "candidate":
@@ -128,7 +132,7 @@ class Story:
         if manifest is None:
             return line.append("  (its manifest is gone)", "yellow")
         step = step_of(manifest)
-        software = ", ".join(f"{k} {v}" for k, v in step["software"].items() if k != "python")
+        software = ", ".join(f"{name} {step['software'][name]}" for name in _SHOWN_SOFTWARE if name in step["software"])
         job = f"job {step['job']} on {step['host']}" if step["job"] else f"on {step['host']}"
         line.append(f"\n  {step['label']}: {job}, {software}, {step['ended']}", "cyan")
         for name, digest in step["configurations"].items():

@@ -25,6 +25,8 @@ products_app = typer.Typer(help="What was made, the newest first.")
 trace_app = typer.Typer(help="How a file came to be, and what depends on it.")
 
 SiteFile = Annotated[str | None, typer.Option("--site", help="Site file; default: $LSTOPS_SITE.")]
+#: trees are not fitted to the terminal: a path that is cut or folded cannot be copied
+_WIDE = 4000
 _COLUMNS = ("made_at", "kind", "status", "run", "night", "production", "path", "sha256", "notice")
 
 
@@ -144,7 +146,7 @@ def trace(
             notice = "" if isinstance(row, tuple) else f"  {row.status}{notice_of(row)}"
             typer.echo(f"{row.path}  {row.sha256[:12]}{notice}")
         return
-    console = Console()
+    console = Console(width=_WIDE)
     for name, story in stories.items():
         console.print(Text("made from" if name == "up" else "used by", "bold underline"))
         for root in roots:

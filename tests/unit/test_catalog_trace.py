@@ -178,13 +178,15 @@ def test_products_on_the_command_line(layout: Layout) -> None:
         run(products_app, ["--without-node", NODE], catch_exceptions=False)
 
 
-def test_trace_on_the_command_line(layout: Layout, tmp_path: Path) -> None:
+def test_trace_on_the_command_line(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = CliRunner().invoke
     said = run(trace_app, [DL3], catch_exceptions=False).output
     for words in ("DL2 of run 2001: job 7 on node1", "lstchain 0.12.3", "configuration config.json", "/v0001 ",
                   "no step made it"):  # fmt: skip
         assert words in said
     assert "Run02002" not in said
+    monkeypatch.setenv("COLUMNS", "40")
+    assert CliRunner().invoke(trace_app, [DL3], catch_exceptions=False).output == said  # paths stay whole
     document = json.loads(run(trace_app, [DL3, "--up", "--json"]).output)
     assert set(document) == {"target", "up"}
     nodes = document["up"]["nodes"]
