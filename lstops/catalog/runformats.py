@@ -129,4 +129,4 @@ def bars(values_pe: FloatArray) -> list[str]:
     bins = histogram(values_pe)
     most = max((count for *_, count in bins), default=0)
     lines = ((f"  {low:6.2f} to {high:6.2f} p.e. {count:5d} ", _BAR * count / most) for low, high, count in bins)
-    return [said + "#" * math.ceil(length) for said, length in lines]
+    return [(said + "#" * math.ceil(length)).rstrip() for said, length in lines]

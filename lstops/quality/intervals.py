@@ -9,7 +9,7 @@ import numpy as np
 from lstops.errors import ConfigError
 from lstops.quality.judge import CutResult, Judgement, Sources, judge
 from lstops.quality.profiles import Profile, SubrunRules
-from lstops.quality.quantities import RunTable, believable_r422, run_table
+from lstops.quality.quantities import PERIODOGRAM_COLUMNS, RunTable, believable_r422, run_table
 from lstops.quality.request import SelectionRequest
 from lstops.quality.statistics import MODE_WINDOW, Grouping
 from lstops.quality.tables import BoolArray, FloatArray, RunSummaryTable, SubrunTable
@@ -233,6 +233,7 @@ def cut_runs(
     ConfigError
         If the profile has no rules for subruns.
     """
+    whole = judge(table, profile, request, own_sources)
     good = good_subruns(subruns, _rules(profile))
     if dropped is not None:
         good &= ~dropped
@@ -245,6 +246,7 @@ def cut_runs(
         RunSummaryTable(
             table.run_number, np.array([item.good_s for item in times]), table.num_pedestals, table.num_flatfield
         ),
+        periodograms=_needs_periodograms(whole.profile),
     )
     unknown = RunTable.partial(table.run_number, night=table.night).arrays()
     # a run without any good subrun keeps its place, with nothing known about it
@@ -253,7 +255,15 @@ def cut_runs(
     for name, values in remaining.arrays().items():
         columns[name][place] = values
     cut = RunTable(**columns)
-    return CutRuns(judge(table, profile, request, own_sources), judge(cut, profile, request, own_sources), times)
+    return CutRuns(whole, judge(cut, profile, request, own_sources), times)
+
+
+def _needs_periodograms(profile: Profile) -> bool:
+    return any(
+        limit.quantity in PERIODOGRAM_COLUMNS and limit.value is not None
+        for cut in profile.cuts
+        for limit in cut.limits
+    )
 
 
 def _rules(profile: Profile) -> SubrunRules:

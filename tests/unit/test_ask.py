@@ -225,7 +225,7 @@ def test_table_for_a_person(catalog: Catalog, capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert "3 runs in 2 nights, 0.17 h" in out
     assert "2024-01-16     1 runs" in out
-    assert "NSB: median 2.350 p.e., 1 runs without. Tune the NSB of the Monte Carlo at image level" in out
+    assert "NSB: median 2.350 p.e. (1 runs without) Tune the NSB of the Monte Carlo at image level" in out
     assert "zd_selection                          6 pass      5 left" in out
     assert "Rejected: 2 of 5 runs in question" in out
     assert "2002 2024-01-15: The cosmics rate is too low" in out
@@ -294,7 +294,8 @@ def test_why_tells_value_limit_margin_and_nsb(catalog: Catalog, capsys: pytest.C
 def test_an_answer_needs_neither_pandas_nor_astropy(catalog: Catalog) -> None:
     """They would cost more than the answer."""
     code = (
-        "import sys; from lstops.cli import main; status = main(['runs', '--target', 'Crab', '--format', 'csv']); "
+        "import sys; from lstops.cli import main; "
+        "status = main(['runs', '--target', 'Crab', '--format', 'csv']) + main(['why', '2003']); "
         "heavy = ('airflow', 'alembic', 'astropy', 'h5py', 'matplotlib', 'pandas', 'scipy', 'rich.table'); "
         "print(status, [name for name in heavy if name in sys.modules])"
     )

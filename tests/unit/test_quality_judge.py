@@ -303,3 +303,17 @@ class TestCommandLine:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
         assert done.stdout.strip() == ""
+
+
+def test_good_time_makes_periodograms_only_where_a_cut_needs_them():
+    """They are what costs, and the cut on them is off by default."""
+    wave = 1.74 + 0.05 * np.sin(np.arange(60) / 3)
+    rate = np.where(np.arange(60) < 5, 0.5, wave)
+    rows = subruns(60, r422=rate)
+    table = run_table(rows, summary(2001, elapsed_s=600.0))
+    assert np.isnan(cut_runs(table, rows, STANDARD).cut.table.max_lsc_believable[0])
+    request = SelectionRequest.model_validate({"set": {"max_LS_periodogram_maxamplitude": 1e-4}})
+    cut = cut_runs(table, rows, STANDARD, request)
+    assert cut.cut.table.max_lsc_believable[0] > 1e-4
+    assert not cut.selected[0]
+    assert cut_runs(table, rows, STANDARD).selected[0]
