@@ -73,6 +73,7 @@ test-system-deps:  ## as root on Debian: SLURM, sshd, MariaDB and Chromium for t
 bench: setup  ## measure; results go to docs/benchmarks.md by hand, with machine, date and versions
 	.venv/bin/python -m lstops.demo.bench_trace
 	.venv/bin/python -m lstops.demo bench
+	.venv/bin/python -m lstops.embedded.cluster_bench
 
 clean:  ## remove the environments and the demo (not the lock files)
 	-@test -x .venv/bin/python && .venv/bin/python -m lstops.demo stop
