@@ -95,7 +95,9 @@ def _night(text: str) -> date | None:
 
 
 def _facts(version: VersionInfo, document: dict[str, Any]) -> dict[str, Any]:
-    facts = {key: document.get(key) for key in ("source", "profile", "cuts", "runs", "publication", "synthetic")}
+    facts = {
+        key: document.get(key) for key in ("night", "source", "profile", "cuts", "runs", "publication", "synthetic")
+    }
     if notice := version.withdrawal:
         facts["withdrawn"] = {"author": notice.author, "reason": notice.reason, "at": notice.at}
     if replaced := version.supersession:

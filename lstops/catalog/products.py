@@ -102,10 +102,10 @@ def _supersede_older(session: Session, paths: Sequence[str]) -> None:
 
 def _product(manifest: Manifest, output: ArtifactRecord) -> NewProduct:
     context = manifest.plan_context
-    night = context.get("night")
     run_id = _run_of(manifest.subject)
-    # a night's plan names the production by run, a production's plan is about one
+    # a night's plan names the production by run, that of a request the night too; a production's plan is about one
     by_run = context.get("runs", {}).get(str(run_id), {})
+    night = context.get("night") or by_run.get("night")
     return NewProduct(
         {
             "path": output.path,

@@ -221,7 +221,9 @@ def build_plan(site: Site, request: ReductionRequest) -> RequestPlan:
             "profile": profile.name,
             "cuts": cuts.name,
             "cuts_sha256": cuts.digest,
-            "runs": {run: about for p in plans for run, about in p.context["runs"].items()},
+            "runs": {
+                run: {**about, "night": p.context["night"]} for p in plans for run, about in p.context["runs"].items()
+            },
         },
     )
     return RequestPlan(plan, causes, found.nights)

@@ -295,6 +295,17 @@ def test_the_audit_compares_with_the_catalogue(layout: Layout) -> None:
     assert found() == [("missing", f"{FOLDER}/v0001")]
 
 
+def test_a_version_of_several_nights_is_recorded(layout: Layout) -> None:
+    request = make_request(folder="DL3/requests/crab", night="20240115-20240120", production="prod_a, prod_b")
+    publish(build_bundle(request, layout), layout)
+    with catalog_session() as session:
+        record_versions(session, layout, "DL3/requests/crab")
+        (row,) = [row for row in products(session, "bundle") if row.path == "DL3/requests/crab/v0001"]
+        assert (row.night, row.facts["night"], row.production) == (None, "20240115-20240120", "prod_a, prod_b")
+        dl3 = find_contents(session, DL3, layout)
+        assert len(descendants(session, dl3).of_kind("bundle")) == 2
+
+
 def test_a_cycle_ends(layout: Layout) -> None:
     with catalog_session() as session:
         session.execute(text(
