@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
+
 import lstops
 from lstops.catalog.database import catalog_session
+from lstops.catalog.history import load_subruns
 from lstops.catalog.nights import find_night, night_runs, quarantine_of, run_table
-from lstops.catalog.products import current_productions
+from lstops.catalog.overlay import active_decisions
+from lstops.catalog.productions import current_productions
 from lstops.catalog.tables import NightRow, ProductionRow, QuarantineRow, RunRow, VerdictRow
 from lstops.catalog.verdicts import verdicts
 from lstops.night import Night, Run
@@ -17,7 +21,11 @@ from lstops.operations.nightly import layout_of, runs_of
 from lstops.operations.reduction import bundle_folder
 from lstops.publish.model import VersionState
 from lstops.publish.versions import bundle_of, list_versions
+from lstops.quality.overlay import Overlay, decision_words, holds
 from lstops.quality.profiles import load_profile
+from lstops.quality.quantities import believable_r422
+from lstops.quality.tables import SubrunTable
+from lstops.quality.targets import Position
 from lstops.reduction.pointing import wobble
 from lstops.report.model import (
     FailedCut,
@@ -27,9 +35,12 @@ from lstops.report.model import (
     Quarantine,
     ReportBundle,
     ReportRun,
+    SubrunRates,
     UsedProduction,
 )
 from lstops.report.night import night_report
+from lstops.report.odd import odd_run_of, oddest
+from lstops.report.points import limits_of
 from lstops.report.source import SourceCheck, read_source_check
 from lstops.site.layout import Layout, parse_run_file
 from lstops.site.model import Site
@@ -37,6 +48,9 @@ from lstops.step.assess import Standing, assess
 from lstops.step.manifest import write_atomically
 from lstops.step.model import Plan
 from lstops.step.plans import load_plan
+
+#: columns of the subruns that the page draws
+_DRAWN = ("run_number", "time_s", "r422")
 
 
 def write_report(site: Site, night: Night) -> Path:
@@ -71,15 +85,22 @@ def make_report(site: Site, night: Night) -> NightReport:
         judged = verdicts(session, night, profile.name)
         blocked = quarantine_of(session, night)
         productions = {p.name: p for p in current_productions(session)}
+        decisions = active_decisions(session, [r.run_id for r in rows])
+        subruns = load_subruns(session, nights=[night], columns=_DRAWN) if rows else SubrunTable.empty()
     bundles = _bundles(site, night, reduction, collection)
+    odd = oddest_of(rows)
     published = {run for bundle in bundles for run in bundle.runs}
     return NightReport(
         night=str(night),
         site=site.name,
         profile=profile.name,
-        runs=_runs(site, layout, runs_of(site, night), rows, judged, blocked, reduction, published),
+        runs=_runs(site, layout, runs_of(site, night), rows, judged, decisions, blocked, reduction, published),
         generated_at=datetime.now(timezone.utc),
         cuts=tuple(cut.name for cut in profile.cuts),
+        limits=limits_of(profile),
+        sources=_sources(rows),
+        subruns=SubrunRates(subruns.time_s, np.where(believable_r422(subruns), subruns.r422, np.nan)),
+        odd=None if odd is None else odd_run_of(subruns, odd),
         productions=_productions(reduction, productions),
         published=bundles,
         checks=_checks(site, layout, collection),
@@ -90,12 +111,27 @@ def make_report(site: Site, night: Night) -> NightReport:
     )
 
 
+def oddest_of(rows: Sequence[RunRow]) -> int | None:
+    """The run of a night whose rate oscillates most."""
+    return oddest(run_table(rows), np.ones(len(rows), dtype=bool)) if rows else None
+
+
+def _sources(rows: Sequence[RunRow]) -> tuple[Position, ...]:
+    known = {
+        row.source_name or "source": Position(row.source_name or "source", row.source_ra_deg, row.source_dec_deg)
+        for row in rows
+        if row.source_ra_deg is not None and row.source_dec_deg is not None
+    }
+    return tuple(known[name] for name in sorted(known))
+
+
 def _runs(
     site: Site,
     layout: Layout,
     summary: Sequence[Run],
     rows: Sequence[RunRow],
     judged: Mapping[int, VerdictRow],
+    decisions: Overlay,
     blocked: Sequence[QuarantineRow],
     reduction: Plan | None,
     published: set[int],
@@ -119,7 +155,8 @@ def _runs(
                 wobble=_wobble(row) if row else "",
                 zenith_deg=float(run_table([row]).zenith_deg[0]) if row else None,
                 quantities={k: v for k, v in quantities.items() if isinstance(v, float | int) or v is None},
-                selected=verdict.selected if verdict else None,
+                selected=holds(verdict.selected, decisions.get(run.number, ())) if verdict else None,
+                decision=decision_words(decisions.get(run.number, ())),
                 failed=_failed(verdict),
                 models=models.get(run.number, ""),
                 dl2=dl2,
