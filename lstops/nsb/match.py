@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
+from lstops.errors import DataError
 from lstops.nsb.finder import RunNsb
-from lstops.nsb.tailcuts import Tailcut
+from lstops.nsb.tailcuts import Tailcut, noise_mismatch_percent
 
 # Levels are named with two decimals, so a smaller difference cannot be told.
 _EXACT_GHZ = 0.005
@@ -23,6 +24,7 @@ class MatchKind(str, Enum):
     OUTSIDE_GRID = "outside the grid"
     OTHER_TAILCUT = "other tailcut"
     OTHER_VERSION = "other version"
+    LINE_TOO_FAR = "line too far"
     NO_PRODUCTION = "no production"
     UNKNOWN_NSB = "unknown NSB"
 
@@ -30,6 +32,11 @@ class MatchKind(str, Enum):
     def usable(self) -> bool:
         """Whether the run can be reduced with the level without a person's word."""
         return self in (MatchKind.EXACT, MatchKind.WITHIN_TOLERANCE)
+
+    @property
+    def can_be_requested(self) -> bool:
+        """Whether a production could be made that fits."""
+        return not self.usable and self not in (MatchKind.UNKNOWN_NSB, MatchKind.LINE_TOO_FAR)
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,15 @@ class NsbLevel:
         Version of lstchain, as far as data and models must agree in it (`v0.10`).
     name : str
         Name of the production.
+    is_standard : bool
+        Whether it is the standard of its line: of two that fit equally it is taken.
     """
 
     level_ghz: float
     tailcut: Tailcut
     version: str
     name: str
+    is_standard: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,8 @@ class LevelMatch:
         Run minus level; NaN without a level.
     explanation : str
         The answer in plain words.
+    neighbours : tuple of NsbLevel
+        Between levels: the next lower and the next higher one.
     """
 
     run_number: int
@@ -74,6 +86,7 @@ class LevelMatch:
     level: NsbLevel | None
     distance_ghz: float
     explanation: str
+    neighbours: tuple[NsbLevel, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -126,15 +139,37 @@ def match_level(
     low = min(level.level_ghz for level in same_version)
     high = max(level.level_ghz for level in same_version)
     if low <= run.extra_ghz <= high:
-        words = f"no level of this cleaning within {tolerance_ghz:.2f} GHz"
-        return _answer(run, MatchKind.BETWEEN_LEVELS, same_tailcut, words)
+        return _between(run, same_version, same_tailcut, tolerance_ghz)
     words = f"the grid reaches from {low:.2f} to {high:.2f} GHz"
     return _answer(run, MatchKind.OUTSIDE_GRID, same_tailcut, words)
 
 
+def _between(
+    run: RunNsb, same_version: Sequence[NsbLevel], same_tailcut: Sequence[NsbLevel], tolerance_ghz: float
+) -> LevelMatch:
+    below = [level for level in same_version if level.level_ghz <= run.extra_ghz]
+    above = [level for level in same_version if level.level_ghz > run.extra_ghz]
+    neighbours = (_nearest(run, below), _nearest(run, above)) if below and above else ()
+    named = " and ".join(f"{n.name} ({n.level_ghz:.2f} GHz{mismatch_words(run, n)})" for n in neighbours)
+    words = f"it lies between {named}; no level of its cleaning is within {tolerance_ghz:.2f} GHz"
+    answer = _answer(run, MatchKind.BETWEEN_LEVELS, same_tailcut, words)
+    return replace(answer, neighbours=neighbours)
+
+
+def mismatch_words(run: RunNsb, level: NsbLevel) -> str:
+    """How the noise of the level's pixels differs from the run's, in per cent; nothing where that is not known."""
+    try:
+        return f", pixel noise {noise_mismatch_percent(run.extra_ghz, level.level_ghz):+.1f} %"
+    except DataError:
+        return ""
+
+
 def _nearest(run: RunNsb, levels: Sequence[NsbLevel]) -> NsbLevel:
-    # of two equally near ones the lower, and then the name, so that the same question has the same answer
-    return min(levels, key=lambda level: (abs(level.level_ghz - run.extra_ghz), level.level_ghz, level.name))
+    # of two equally near ones the standard, then the lower, then by name: the same question has the same answer
+    def order(level: NsbLevel) -> tuple[float, bool, float, str]:
+        return abs(level.level_ghz - run.extra_ghz), not level.is_standard, level.level_ghz, level.name
+
+    return min(levels, key=order)
 
 
 def _answer(run: RunNsb, kind: MatchKind, levels: Sequence[NsbLevel], why: str) -> LevelMatch:
@@ -142,6 +177,7 @@ def _answer(run: RunNsb, kind: MatchKind, levels: Sequence[NsbLevel], why: str) 
     distance = run.extra_ghz - level.level_ghz
     explanation = (
         f"{kind.value}: run {run.run_number} has {run.extra_ghz:.2f} GHz and cleaning {run.tailcut}; nearest is "
-        f"{level.name} with {level.level_ghz:.2f} GHz, cleaning {level.tailcut}, {level.version}; {why}"
+        f"{level.name} with {level.level_ghz:.2f} GHz{mismatch_words(run, level)}, cleaning {level.tailcut}, "
+        f"{level.version}; {why}"
     )
     return LevelMatch(run.run_number, kind, level, distance, explanation)

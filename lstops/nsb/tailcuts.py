@@ -128,6 +128,15 @@ def pedestal_quantile_pe(extra_ghz: float) -> float:
     return _DARK_QUANTILE_PE + (math.sqrt(discriminant) - _LINEAR) / (2 * _QUADRATIC)
 
 
+def noise_mismatch_percent(wanted_ghz: float, other_ghz: float) -> float:
+    """Return how much more noise another NSB puts into a pixel, in per cent.
+
+    Noise is the 95 % quantile of the pedestal charge, by which the cleaning is chosen too. The levels themselves are no
+    measure: they count from the dark Monte Carlo, which has NSB as well.
+    """
+    return 100 * (pedestal_quantile_pe(other_ghz) / pedestal_quantile_pe(wanted_ghz) - 1)
+
+
 def _require_number(value: float) -> None:
     if not math.isfinite(value):
         raise DataError(f"The noise of the run is {value}, not a number.", "Run lstchain_find_tailcuts for it again.")

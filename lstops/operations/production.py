@@ -12,7 +12,9 @@ from typing import Any
 from lstops.catalog.database import catalog_session
 from lstops.catalog.nights import find_run, night_runs, run_table
 from lstops.catalog.productions import RegisteredProduction, register_production
-from lstops.catalog.products import record_manifests
+from lstops.catalog.products import CURRENT, record_manifests
+from lstops.catalog.requests import close_requests
+from lstops.catalog.tables import ProductionRow
 from lstops.errors import DataError, ProductInvalid
 from lstops.night import Night
 from lstops.nsb.finder import RunNsb
@@ -298,5 +300,7 @@ def register(site: Site, plan_id: str) -> str:
     with catalog_session() as session:
         record_manifests(session, manifests_of(site, plan))
         for production in productions:
-            register_production(session, production, site.production.register_as)
+            if register_production(session, production, site.production.register_as) == CURRENT:
+                row = session.get_one(ProductionRow, (production.name, production.line))
+                close_requests(session, row, site.nightly.nsb_tolerance_ghz)
     return productions[0].name

@@ -12,6 +12,14 @@ from rich.console import Console
 from lstops.production.findings import Severity, Tree, counted
 from lstops.production.lint import LintReport, lint_file
 from lstops.production.plan_cli import plan_command
+from lstops.production.registry_cli import (
+    history_command,
+    list_command,
+    promote_command,
+    register_command,
+    requests_command,
+    withdraw_command,
+)
 from lstops.production.status_cli import holes_command, status_command
 
 app = typer.Typer(help="Monte Carlo productions: configurations, plans, state.", no_args_is_help=True)
@@ -19,6 +27,12 @@ app = typer.Typer(help="Monte Carlo productions: configurations, plans, state.",
 app.command("plan")(plan_command)
 app.command("status")(status_command)
 app.command("holes")(holes_command)
+app.command("register")(register_command)
+app.command("list")(list_command)
+app.command("history")(history_command)
+app.command("promote")(promote_command)
+app.command("withdraw")(withdraw_command)
+app.command("requests")(requests_command)
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG.yml", help="The lstmcpipe configuration.")]
 ChainOption = Annotated[

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from lstops.nsb.tailcuts import pedestal_quantile_pe
+from lstops.nsb.tailcuts import noise_mismatch_percent
 from lstops.site.model import ForestSettings
 from lstops.step.model import Frozen
 
@@ -76,7 +76,7 @@ class Reuse:
     production : str or None
         The existing one; None if nothing fits.
     mismatch_percent : float
-        Difference of the pixels' noise, see `noise_mismatch_percent`; 0 unless the level differs.
+        Difference of the pixels' noise, see `lstops.nsb.tailcuts`; 0 unless the level differs.
     missing_nodes : tuple of str
         Test nodes of the request that it lacks.
     """
@@ -98,15 +98,6 @@ class Reuse:
             noise = f"its pixel noise differs by {self.mismatch_percent:+.1f} %"
             return f"{self.production} is the same but for its NSB: {noise}"
         return "no registered production is the same"
-
-
-def noise_mismatch_percent(wanted_ghz: float, other_ghz: float) -> float:
-    """How much more noise the other level puts into a pixel, in per cent.
-
-    Noise is the 95 % quantile of the pedestal charge, by which cleaning levels are chosen too. The levels themselves
-    are no measure: they count from the dark Monte Carlo, which has NSB as well.
-    """
-    return 100 * (pedestal_quantile_pe(other_ghz) / pedestal_quantile_pe(wanted_ghz) - 1)
 
 
 def find_existing(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lstops.errors import ConfigError
+from lstops.nsb.tailcuts import noise_mismatch_percent
 from lstops.operations.planning import ProductionRequest, check_request, plan_request, store
 from lstops.production.config import ProductionConfig, read_config, write_config
 from lstops.production.cost import Rate, assumed_rates, estimate, seen_rates
@@ -27,7 +28,7 @@ from lstops.production.needs import (
     track,
 )
 from lstops.production.outline import load_outline
-from lstops.production.reuse import Existing, Fit, Method, Settings, find_existing, noise_mismatch_percent
+from lstops.production.reuse import Existing, Fit, Method, Settings, find_existing
 from lstops.reduction.cuts import load_cuts
 from lstops.site.layout import Layout
 from lstops.site.model import ForestSettings, Site

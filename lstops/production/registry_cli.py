@@ -1,0 +1,136 @@
+"""`lstops production list|history|promote|withdraw|requests|register`: the registry of productions."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lstops.production.plan_cli import SiteOption
+
+NameArgument = Annotated[str, typer.Argument(metavar="PRODUCTION", help="Its name.")]
+LineOption = Annotated[str | None, typer.Option(help="Only on this declination line; default: on all of its lines.")]
+AuthorOption = Annotated[str, typer.Option(help="Who decides this.")]
+ReasonOption = Annotated[str, typer.Option(help="Why.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def list_command(
+    status: Annotated[str | None, typer.Option(help="candidate, current, superseded or withdrawn.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Registered productions; * is the standard of its line."""
+    from rich.table import Table
+
+    from lstops.catalog.database import catalog_session
+    from lstops.catalog.productions import all_productions, standards
+
+    with catalog_session() as session:
+        pointers = standards(session)
+        rows = [row for row in all_productions(session) if status in (None, row.status)]
+    if as_json:
+        names = ("name", "line", "lstchain_version", "tailcut", "nsb_level_ghz", "status", "plan_id", "models_sha256")
+        documents = [
+            {
+                **{n: getattr(row, n) for n in names},
+                "standard": pointers.get((row.line, row.lstchain_version)) == row.name,
+            }
+            for row in rows
+        ]
+        typer.echo(json.dumps(documents, indent=1))
+        return
+    table = Table("", "production", "line", "GHz", "cleaning", "lstchain")
+    table.add_column("status", no_wrap=True)
+    table.add_column("registered")
+    for row in rows:
+        star = "*" if pointers.get((row.line, row.lstchain_version)) == row.name else ""
+        when = row.registered_at.strftime("%Y-%m-%d %H:%M")
+        table.add_row(
+            star, row.name, row.line, f"{row.nsb_level_ghz:.2f}", row.tailcut, row.lstchain_version, row.status, when
+        )
+    Console().print(table)
+
+
+def history_command(production: NameArgument) -> None:
+    """What became of a production, who wanted it, and why."""
+    from rich.table import Table
+
+    from lstops.catalog.database import catalog_session
+    from lstops.catalog.productions import find_productions, production_events
+
+    table = Table("when", "line", "what", "who", "why", title=production)
+    with catalog_session() as session:
+        find_productions(session, production)
+        for event in production_events(session, production):
+            when = event.at.strftime("%Y-%m-%d %H:%M")
+            table.add_row(when, event.line, event.action, event.author, event.reason)
+    Console().print(table)
+
+
+def promote_command(
+    production: NameArgument,
+    author: AuthorOption,
+    reason: ReasonOption,
+    line: LineOption = None,
+    standard: Annotated[bool, typer.Option("--standard", help="Make it the standard of its lines, too.")] = False,
+) -> None:
+    """Use a production for data from now on; another current one of the same level is superseded."""
+    from lstops.catalog.database import catalog_session
+    from lstops.catalog.productions import promote
+
+    with catalog_session() as session:
+        rows = promote(session, production, line, author, reason, standard)
+    typer.echo(f"{production} is current on {', '.join(row.line for row in rows)}" + (", the standard" * standard))
+
+
+def withdraw_command(
+    production: NameArgument, author: AuthorOption, reason: ReasonOption, line: LineOption = None
+) -> None:
+    """Take a production out of use; what was made with it is found by `lstops trace`."""
+    from lstops.catalog.database import catalog_session
+    from lstops.catalog.productions import withdraw
+
+    with catalog_session() as session:
+        rows = withdraw(session, production, line, author, reason)
+    typer.echo(f"{production} is withdrawn on {', '.join(row.line for row in rows)}")
+
+
+def requests_command(
+    done: Annotated[bool, typer.Option("--all", help="Also those that a production has answered.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Productions that runs wait for, with the command that plans each."""
+    from rich.table import Table
+
+    from lstops.catalog.database import catalog_session
+    from lstops.catalog.requests import OPEN, production_requests
+
+    with catalog_session() as session:
+        rows = production_requests(session, status=None if done else OPEN)
+    if as_json:
+        names = ("id", "line", "lstchain_version", "tailcut", "level_ghz", "runs", "status", "production")
+        typer.echo(json.dumps([{name: getattr(row, name) for name in names} for row in rows], indent=1))
+        return
+    table = Table("id", "line", "NSB (GHz)", "cleaning", "lstchain", "runs", "status", "production", "to plan it")
+    for row in rows:
+        runs = ",".join(map(str, row.runs))
+        numbers = (str(row.id), row.line, f"{row.level_ghz:.2f}", row.tailcut, row.lstchain_version, runs, row.status)
+        plan = f"lstops production plan --line {row.line} --runs {runs}" if row.status == OPEN else ""
+        table.add_row(*numbers, row.production or "", plan)
+    Console().print(table)
+
+
+def register_command(
+    plan: Annotated[str, typer.Argument(metavar="PRODUCTION", help="Its name, or the id of a plan.")],
+    site: SiteOption = None,
+) -> None:
+    """Register a finished production; one with a hole is refused, naming the node."""
+    from lstops.operations.production import register
+    from lstops.production.outline import find_plan
+    from lstops.site.layout import Layout
+    from lstops.site.model import load_site
+
+    chosen = load_site(site)
+    typer.echo(f"registered: {register(chosen, find_plan(Layout(chosen.base, chosen.work), plan))}")
