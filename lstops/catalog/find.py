@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sqlalchemy import select, union
+from sqlalchemy import func, select, union
 from sqlalchemy.orm import Session
 
 from lstops.catalog.products import BUNDLE
@@ -60,7 +60,15 @@ def _by_production(session: Session, word: str) -> tuple[Content, ...]:
     query = select(ProductRow.path, ProductRow.sha256).where(
         ProductRow.production == word, ProductRow.kind.in_(_OF_A_PRODUCTION)
     )
-    return tuple(Content(*row) for row in session.execute(query.order_by(ProductRow.made_at.desc(), ProductRow.path)))
+    if found := session.execute(query.order_by(ProductRow.made_at.desc(), ProductRow.path)).all():
+        return tuple(Content(*row) for row in found)
+    if not word or "/" in word:
+        return ()
+    # a production that lstops did not make, but whose models it used
+    used = select(LineageRow.input_path, LineageRow.input_sha256).where(
+        LineageRow.input_kind == ArtifactKind.MODELS.value, func.strpos(LineageRow.input_path, f"/{word}/") > 0
+    )
+    return tuple(sorted(Content(*row) for row in session.execute(used.distinct())))
 
 
 def _by_digest(session: Session, prefix: str) -> tuple[Content, ...]:

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from lstops.catalog.database import catalog_session
 from lstops.catalog.products import products
-from lstops.catalog.story import Story, facts_of, notice_of
-from lstops.catalog.trace import Graph, NodeUse, ancestors, descendants, node_use
+from lstops.catalog.story import Story, facts_of
+from lstops.catalog.trace import Content, Graph, NodeUse, ancestors, descendants, node_use
 from lstops.errors import ConfigError
 from lstops.night import Night
 
@@ -135,16 +135,12 @@ def trace(
             prov, json.dumps(_union(list(stories.values()), layout).prov(), indent=1, sort_keys=True) + "\n"
         )
         typer.echo(f"{prov}: PROV-JSON of {target}", err=as_json)
-    if as_json:
-        typer.echo(
-            json.dumps({"target": target, **{name: story.document() for name, story in stories.items()}}, indent=1)
-        )
-        return
     if kind:
-        rows = [s.graph.rows.get(c) or c for s in stories.values() for c in s.graph.of_kind(kind)]
-        for row in dict.fromkeys(rows):
-            notice = "" if isinstance(row, tuple) else f"  {row.status}{notice_of(row)}"
-            typer.echo(f"{row.path}  {row.sha256[:12]}{notice}")
+        _list(kind, list(stories.values()), as_json)
+        return
+    if as_json:
+        document = {"target": target} | {name: story.document() for name, story in stories.items()}
+        typer.echo(json.dumps(document, indent=1))
         return
     console = Console(width=_WIDE)
     for name, story in stories.items():
@@ -153,6 +149,20 @@ def trace(
             console.print(story.tree(root, full=full))
     if len(roots) < len(found):
         console.print(Text(f"{len(found) - len(roots)} older content(s) of this path: --all", "dim"))
+
+
+def _list(kind: str, stories: list[Story], as_json: bool) -> None:
+    found: dict[Content, dict[str, Any]] = {}
+    for story in stories:
+        for content in story.graph.of_kind(kind):
+            row = story.graph.rows.get(content)
+            found[content] = facts_of(row) if row else {"path": content.path, "kind": kind, "sha256": content.sha256}
+    if as_json:
+        typer.echo(json.dumps(list(found.values()), indent=1))
+        return
+    for facts in found.values():
+        words = (facts["path"], facts["sha256"][:12], facts.get("status", ""), facts.get("notice", ""))
+        typer.echo("  ".join(word for word in words if word))
 
 
 def _union(stories: list[Story], layout: Any) -> Story:

@@ -130,6 +130,8 @@ def test_other_things_that_a_person_may_mean(layout: Layout) -> None:
         assert [c.path for c in find_contents(session, "prod_a", layout)] == [MODELS]
         assert [c.path for c in find_contents(session, f"{MODELS}/cls_gh.sav", layout)] == [MODELS]
         assert [c.path for c in find_contents(session, f"{FOLDER}/v0001/README.txt", layout)] == [f"{FOLDER}/v0001"]
+        session.execute(text("DELETE FROM product WHERE kind = 'models'"))
+        assert [c.path for c in find_contents(session, "prod_a", layout)] == [MODELS]  # used, not made here
         for word in ("nonsense", "/etc/hostname", "../..", "0123456789"):
             with pytest.raises(DataError, match="knows nothing of"):
                 find_contents(session, word, layout)
@@ -194,6 +196,11 @@ def test_trace_on_the_command_line(layout: Layout, tmp_path: Path, monkeypatch: 
     assert (step["job"], step["software"]["lstchain"], step["plan"]) == ("7", "0.12.3", "reduction-x")
     assert all(user < len(nodes) and used < len(nodes) for user, used in document["up"]["edges"])
     assert run(trace_app, ["prod_a", "--down", "--kind", "dl3"]).output.count("dl3_LST-1.Run") == 2
+    listed = json.loads(run(trace_app, ["prod_a", "--down", "--kind", "dl3", "--json"]).output)
+    assert [row["run"] for row in listed] == [2001, 2002]
+    assert (
+        "dl1_LST-1.Run02001.h5" in run(trace_app, [DL3, "--kind", "dl1"]).output
+    )  # no step made it: found all the same
     path = tmp_path / "out.json"
     run(trace_app, [DL3, "--prov", str(path)], catch_exceptions=False)
     prov = json.loads(path.read_text())
