@@ -19,8 +19,16 @@ from lstops.catalog.tables import RunRow
 from lstops.catalog.verdicts import verdicts
 from lstops.errors import DataError
 from lstops.night import Night
-from lstops.operations.matching import Matching, match_runs, night_with_good_time, subruns_to_drop, zenith_deg
+from lstops.operations.matching import (
+    Matching,
+    level_of,
+    match_runs,
+    night_with_good_time,
+    subruns_to_drop,
+    zenith_deg,
+)
 from lstops.operations.nightly import layout_of, read_nsb, selected_runs
+from lstops.operations.run_match import request_productions
 from lstops.publish.bundle import build_bundle
 from lstops.publish.model import BundleRequest, Decision, RunVerdict, Source
 from lstops.publish.publisher import publish as publish_bundle
@@ -63,7 +71,10 @@ def plan_reduction(site: Site, night: Night, profile: str | None = None) -> str:
     save_plan(plan, site)
     with catalog_session() as session:
         save_quarantine(session, night, plan.plan_id, MATCH_STAGE, causes)
-        save_nsb(session, read_nsb(site, night, (run.number for run in runs))[0].values())
+        nsb = tuple(read_nsb(site, night, (run.number for run in runs))[0].values())
+        save_nsb(session, nsb)
+        levels = [level_of(row) for row in productions]
+        request_productions(session, site, nightly.declination_line, nsb, levels)
         find_night(session, night).reduction_plan = plan.plan_id
         find_night(session, night).collection_plan = None
     return plan.plan_id
@@ -103,14 +114,14 @@ def plan_collection(site: Site, night: Night, plan_id: str, stage_results: Itera
 
 
 def whole_dl3(site: Site, plan: Plan, rows: Mapping[int, RunRow]) -> list[SourceFiles]:
-    """The DL3 files of a reduction plan that are done, by source; `rows` are the runs that are wanted."""
-    sources: dict[tuple[str, float, float], list[str]] = defaultdict(list)
+    """The DL3 files of a reduction plan that are done, by source and models; `rows` are the runs that are wanted."""
+    sources: dict[tuple[str, float, float, str], list[str]] = defaultdict(list)
     for found in assess(plan, layout_of(site), site, "dl3"):
         row = rows.get(int(found.step.subject.removeprefix("run ")))
         if found.state is Standing.DONE and row is not None:
-            target = _target(row)
-            sources[target.name, target.ra_deg, target.dec_deg].append(found.step.primary.path)
-    return [SourceFiles(name, ra, dec, tuple(paths)) for (name, ra, dec), paths in sources.items()]
+            target, production = _target(row), str(plan.context["runs"][str(row.run_id)]["production"])
+            sources[target.name, target.ra_deg, target.dec_deg, production].append(found.step.primary.path)
+    return [SourceFiles(name, ra, dec, tuple(paths), made) for (name, ra, dec, made), paths in sources.items()]
 
 
 def _target(row: RunRow) -> Source:
@@ -162,29 +173,37 @@ def publish(
     return published
 
 
-def bundle_folder(site: Site, night: Night, reduction: Plan, collection: Plan, source: str) -> str:
-    """Folder that holds the published versions of a source's bundle; relative to the site's base."""
-    production = _production_of(reduction, _steps_of(collection, source)["index"])
+def bundle_folder(site: Site, night: Night, reduction: Plan, collection: Plan, title: str) -> str:
+    """Folder that holds the published versions of a bundle of the night; relative to the site's base.
+
+    Parameters
+    ----------
+    title : str
+        The source, and its production if there are several (one of the collection's `sources`).
+    """
+    about = _about_index(reduction, _steps_of(collection, title)["index"])
     return layout_of(site).dl3_published(
-        night, site.nightly.pipeline_version, production, reduction.context["cuts"], source
+        night, site.nightly.pipeline_version, about["production"], reduction.context["cuts"], about["source"]
     )
 
 
-def _steps_of(collection: Plan, source: str) -> dict[str, Step]:
-    return {step.kind: step for step in collection.steps() if step.subject == f"source {source}"}
+def _steps_of(collection: Plan, title: str) -> dict[str, Step]:
+    return {step.kind: step for step in collection.steps() if step.subject == f"source {title}"}
 
 
-def _production_of(reduction: Plan, index: Step) -> str:
+def _about_index(reduction: Plan, index: Step) -> dict[str, str]:
+    """Source and production of the runs of an index."""
     first = next(item.path for item in index.inputs if item.kind is ArtifactKind.DL3)
     run = parse_run_file(first.rsplit("/", 1)[1]).run
-    return str(reduction.context["runs"][str(run)]["production"])
+    return dict(reduction.context["runs"][str(run)])
 
 
-def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, source: str) -> BundleRequest:
-    """What goes into the bundle of one source."""
+def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, title: str) -> BundleRequest:
+    """What goes into the bundle of one source and one production (see `bundle_folder`)."""
     layout = layout_of(site)
-    steps = _steps_of(collection, source)
+    steps = _steps_of(collection, title)
     index = steps["index"]
+    about = _about_index(reduction, index)
     products = tuple(i.path for i in index.inputs if i.kind is ArtifactKind.DL3)
     cuts = load_cuts(site.cuts)
     check_done = {a.step.primary.path for a in assess(collection, layout, site, "check") if a.state is Standing.DONE}
@@ -192,7 +211,7 @@ def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, 
         tuple(o.path for o in steps["source-check"].outputs) if steps["source-check"].primary.path in check_done else ()
     )
     with catalog_session() as session:
-        rows = [row for row in night_runs(session, night) if row.source_name == source]
+        rows = [row for row in night_runs(session, night) if row.source_name == about["source"]]
         judged = verdicts(session, night, reduction.context["profile"])
         decided = list_decisions(session, [row.run_id for row in rows])
         causes = {row.run_id: [q.cause for q in quarantine_of(session, night, row.run_id)] for row in rows}
@@ -207,16 +226,17 @@ def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, 
                     *(judged[row.run_id].reasons if row.run_id in judged else ()),
                     *(record.words for record in _about(decided, row.run_id)),
                     *causes.get(row.run_id, ()),
+                    *_elsewhere(reduction, row.run_id, about["production"]),
                 ),
             )
             for row in rows
         )
         target = _target(rows[0])
     return BundleRequest(
-        folder=bundle_folder(site, night, reduction, collection, source),
+        folder=bundle_folder(site, night, reduction, collection, title),
         night=str(night),
         source=target,
-        production=_production_of(reduction, index),
+        production=about["production"],
         cuts_name=cuts.name,
         cuts=json.loads(cuts.text),
         products=products,
@@ -231,6 +251,12 @@ def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, 
         site=site.name,
         synthetic=layout.absolute("truth.json").exists(),
     )
+
+
+def _elsewhere(reduction: Plan, run: int, production: str) -> list[str]:
+    """A run that other models fit is in another bundle of the night."""
+    other = reduction.context["runs"].get(str(run), {}).get("production", production)
+    return [] if other == production else [f"in the bundle with {other}"]
 
 
 def _about(decisions: Sequence[OverlayRecord], run: int) -> list[OverlayRecord]:

@@ -15,12 +15,19 @@ INDEX, CHECK = "index", "check"
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """A source (ICRS, degrees) and its whole DL3 files, all in one folder; paths relative to the site's base."""
+    """A source (ICRS, degrees) and its whole DL3 files, all in one folder; paths relative to the site's base.
+
+    Attributes
+    ----------
+    production : str
+        What they were made with: runs of one source with different models are bundles of their own.
+    """
 
     name: str
     ra_deg: float
     dec_deg: float
     dl3: tuple[str, ...]
+    production: str = ""
 
 
 def plan_collection(
@@ -42,8 +49,12 @@ def plan_collection(
     context : mapping
         Goes into the plan's context.
     """
-    ordered = sorted(sources, key=lambda source: source.name)
-    indices = [index_step(site, source.name, source.dl3, lstchain_version) for source in ordered]
+    ordered = sorted(sources, key=lambda source: (source.name, source.production))
+    names = [source.name for source in ordered]
+    titles = [s.name if names.count(s.name) == 1 else f"{s.name} with {s.production}" for s in ordered]
+    indices = [
+        index_step(site, title, source.dl3, lstchain_version) for title, source in zip(titles, ordered, strict=True)
+    ]
     checks = [
         _check(site, source, index, truth, lstchain_version) for source, index in zip(ordered, indices, strict=True)
     ]
@@ -56,7 +67,7 @@ def plan_collection(
             Stage(name=INDEX, steps=tuple(indices), quarantine=True),
             Stage(name=CHECK, steps=tuple(checks), quarantine=True),
         ),
-        context={**context, "sources": [source.name for source in ordered]},
+        context={**context, "sources": titles},
     )
 
 
@@ -72,8 +83,8 @@ def _check(site: Site, source: SourceFiles, index: Step, truth: str | None, lstc
     command += ["--out", "{out:check}", "--plots", "{outdir:check}"]
     return Step(
         kind="source-check",
-        label=f"check of {source.name}",
-        subject=f"source {source.name}",
+        label=f"check of {index.subject.removeprefix('source ')}",
+        subject=index.subject,
         commands=(tuple(command),),
         inputs=tuple(inputs),
         outputs=(

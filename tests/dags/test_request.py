@@ -20,7 +20,10 @@ from lstops.catalog.productions import RegisteredProduction, register_production
 from lstops.embedded.postgres import EmbeddedPostgres
 from lstops.errors import ConfigError, DataError
 from lstops.night import Night
-from lstops.operations.nightly import ingest, layout_of
+from lstops.operations.nightly import ingest, judge, layout_of
+from lstops.operations.reduction import plan_collection, plan_reduction
+from lstops.operations.reduction import publish as publish_night
+from lstops.operations.report import make_report
 from lstops.operations.request import build_plan, plan_measurement, store_plan
 from lstops.operations.request_bundle import collect, publish
 from lstops.operations.request_cli import app
@@ -33,6 +36,8 @@ from lstops.step.inputs import InputReader, environment_version
 from lstops.step.manifest import ArtifactRecord, Manifest, ManifestStore, full_state
 from lstops.step.model import ArtifactKind, Step, step_key
 from lstops.step.plans import load_plan
+
+from .test_operations import run_catalog, run_summary
 
 NIGHT, LATER = Night.parse("20191121"), Night.parse("20191125")
 #: the good runs of these nights around this place, below 33.5 deg
@@ -90,7 +95,7 @@ def write(site: Site, relative: str, text: str) -> None:
     path.write_text(text)
 
 
-def make_production(site: Site) -> None:
+def make_production(site: Site, name: str = PRODUCTION, level_ghz: float = 0.15) -> None:
     layout, field = layout_of(site), Field.at(datetime.now(timezone.utc))
     store = ManifestStore(layout.manifests)
     for zd in (10.0, 24.0, 45.0):
@@ -109,8 +114,8 @@ def make_production(site: Site) -> None:
         register_production(
             session,
             RegisteredProduction(
-                name=PRODUCTION, line=site.nightly.declination_line, lstchain_version="0.12.3", tailcut="tailcut84",
-                nsb_level_ghz=0.15, models_path="models/x", models_sha256="ab" * 32, irf_dir=IRF_DIR, config={},
+                name=name, line=site.nightly.declination_line, lstchain_version="0.12.3", tailcut="tailcut84",
+                nsb_level_ghz=level_ghz, models_path="models/x", models_sha256="ab" * 32, irf_dir=IRF_DIR, config={},
                 facts={"config_path": "models/x.json", "training_dirs": [[10.0, 100.0], [45.0, 100.0]]}, plan_id="p",
             ),
         )  # fmt: skip
@@ -233,6 +238,34 @@ def test_a_run_is_kept_without_its_bad_subruns(site: Site) -> None:
     assert made.causes == {}
     dropped = made.plan.context["runs"][str(FLASHED)]["dropped_subruns"]
     assert (dropped[0], dropped[-1], len(dropped)) == (11, 128, 26)
+
+
+def test_a_night_with_two_skies_is_two_bundles(site: Site) -> None:
+    """The moon rises, other models fit: the night's runs of one source are published by production."""
+    layout = layout_of(site)
+    write(site, layout.tailcuts(1615)[1], "Additional NSB rate (over dark MC): 0.55 p.e./ns\n")
+    make_production(site, "20191121_v0.12.3_nsb_tuning_0.55", 0.55)
+    run_summary(site, dict.fromkeys(NIGHTS[NIGHT], "DATA"))
+    run_catalog(site, "Nowhere", list(NIGHTS[NIGHT]))
+    catalog = layout.absolute(layout.run_catalog(NIGHT))
+    catalog.write_text(catalog.read_text().replace("83.6324 22.0174", TARGET))
+    ingest(site, NIGHT)
+    judge(site, NIGHT)
+    plan = load_plan(layout.plan_file(plan_reduction(site, NIGHT)))
+    for step in plan.steps():
+        finish(site, step)
+    collection_id = plan_collection(site, NIGHT, plan.plan_id, [])
+    collection = load_plan(layout.plan_file(collection_id))
+    for step in collection.stage("index").steps:
+        finish(site, step)
+    paths = publish_night(site, NIGHT, plan.plan_id, collection_id)
+    assert [sorted(p.name[-10:-5] for p in layout.absolute(path).glob("dl3*")) for path in sorted(paths)] == [
+        ["01604", "01607", "01609"], ["01615"],
+    ]  # fmt: skip
+    assert all(path.endswith("/Nowhere/v0001") for path in paths)
+    text = layout.absolute(f"{sorted(paths)[0]}/runs.ecsv").read_text()
+    assert "in the bundle with 20191121_v0.12.3_nsb_tuning_0.55" in text
+    assert {bundle.runs for bundle in make_report(site, NIGHT).published} == {(1604, 1607, 1609), (1615,)}
 
 
 def test_requests_that_cannot_be(site: Site) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from lstops.errors import ConfigError
 from lstops.night import Night
+from lstops.reduction.collection import SourceFiles, plan_collection
 from lstops.reduction.cuts import load_cuts
 from lstops.reduction.geometry import Field, IrfNode, NodeWeight, collapsing, weights, why_not
 from lstops.reduction.jobs import ModelSet, RunJob
@@ -189,6 +190,19 @@ def test_a_configuration_of_its_own_and_twice_the_same_run(site: Site) -> None:
     assert dl2.inputs[2].path == "models/config.json"
     with pytest.raises(ConfigError, match="named twice"):
         plan_night(night(job(), job()), site)
+
+
+def test_one_source_with_two_sets_of_models_is_two_bundles(site: Site) -> None:
+    sources = [
+        SourceFiles("Crab", 83.6, 22.0, ("lstops/dl3/b/Crab/dl3_LST-1.Run02002.fits",), "prod_b"),
+        SourceFiles("Crab", 83.6, 22.0, ("lstops/dl3/a/Crab/dl3_LST-1.Run02001.fits",), "prod_a"),
+        SourceFiles("Mrk 421", 166.1, 38.2, ("lstops/dl3/a/Mrk/dl3_LST-1.Run02003.fits",), "prod_a"),
+    ]
+    plan = plan_collection(site, "night 20240115", sources, None, "0.12.3", {"night": "20240115"})
+    titles = ["Crab with prod_a", "Crab with prod_b", "Mrk 421"]
+    assert plan.context == {"night": "20240115", "sources": titles}
+    assert [s.subject for s in plan.steps()] == [f"source {title}" for title in titles] * 2
+    assert all("--source-name=Crab" in s.commands[0] for s in plan.stage("check").steps[:2])
 
 
 def test_index_of_the_whole_runs(site: Site) -> None:
