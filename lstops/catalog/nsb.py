@@ -28,10 +28,11 @@ def save_nsb(session: Session, measured: Iterable[RunNsb]) -> None:
 
 def nsb_of_runs(session: Session, runs: Collection[int] | None = None) -> dict[int, RunNsb]:
     """Return the NSB of runs, as far as it was measured, by run number; of all runs if none are named."""
-    query = select(RunNsbRow)
+    row = RunNsbRow
+    query = select(row.run_id, row.extra_ghz, row.picture_pe, row.boundary_pe, row.quantile_pe)
     if runs is not None:
-        query = query.where(RunNsbRow.run_id.in_(runs))
+        query = query.where(row.run_id.in_(runs))
     return {
-        row.run_id: RunNsb(row.run_id, row.extra_ghz, Tailcut(row.picture_pe, row.boundary_pe), row.quantile_pe)
-        for row in session.scalars(query)
+        run: RunNsb(run, extra_ghz, Tailcut(picture_pe, boundary_pe), quantile_pe)
+        for run, extra_ghz, picture_pe, boundary_pe, quantile_pe in session.execute(query)
     }

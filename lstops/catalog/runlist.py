@@ -179,8 +179,8 @@ class RunList:
 
     def decided(self, action: OverlayAction) -> int:
         """Return how many runs in question a decision of that kind holds for."""
-        numbers = self.judgement.table.run_number[self.in_question].tolist()
-        return sum(any(record.action is action for record in self.overlay.get(run, ())) for run in numbers)
+        decided = [run for run, records in self.overlay.items() if any(record.action is action for record in records)]
+        return int(np.isin(self.judgement.table.run_number[self.in_question], decided).sum())
 
     @cached_property
     def nsb(self) -> SampleNsb:
