@@ -9,8 +9,10 @@ from typing import Any
 from airflow.sdk import Param, dag, task
 
 from lstops.airflow.context import night_of, site_of_environment
+from lstops.airflow.notifier import FailureNotifier, NightNotifier
 from lstops.airflow.operator import PlanStageOperator
 from lstops.airflow.policy import stage_retry_policy
+from lstops.airflow.report import NightReportOperator
 
 #: After the end of the longest astronomical night on La Palma (about 07:00 UTC) and the telescope's shutdown. A site
 #: may choose another cron expression; empty, as in the demo: only by hand.
@@ -26,7 +28,8 @@ Starts every morning for the night before, or by hand with another `night` (the 
    lstosa has not, and **match** the models that fit their sky.
 3. **dl2**, **dl3**: one array of jobs each. A run that fails is quarantined, the others go on.
 4. **index**: the index of the DL3 files, and a look at the source with gammapy.
-5. **publish** a new version of the night's bundle (or none, if nothing changed), and write the **report**.
+5. **publish** a new version of the night's bundle (or none, if nothing changed), and write the **report**. If something
+   needs a person, the people named in the site file are told; if all is well, nobody is.
 
 Started again, it computes only what is not up to date.
 """
@@ -38,7 +41,13 @@ Started again, it computes only what is not up to date.
     start_date=datetime(2024, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     max_active_runs=2,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30), "retry_policy": stage_retry_policy()},
+    default_args={
+        "retries": 2,
+        "retry_delay": timedelta(seconds=30),
+        "retry_policy": stage_retry_policy(),
+        # after the last try; the tasks form one line, so that a run fails at one task and says so once
+        "on_failure_callback": FailureNotifier(),
+    },
     params={
         "night": Param(
             None,
@@ -107,12 +116,6 @@ def nightly() -> None:
 
         return work(site_of_environment(), night_of(context), reduction, collection, results)
 
-    @task
-    def report(**context: Any) -> str:
-        from lstops.operations.report import write_report
-
-        return str(write_report(site_of_environment(), night_of(context)))
-
     measurement = measure()
     nsb = PlanStageOperator(task_id="nsb", plan_id=measurement, stage="nsb")
     reduction = match()
@@ -122,8 +125,9 @@ def nightly() -> None:
     index = PlanStageOperator(task_id="index", plan_id=collection, stage="index")
     check = PlanStageOperator(task_id="check", plan_id=collection, stage="check")
     published = publish(reduction, collection, [index.output, check.output])
+    report = NightReportOperator(task_id="report", on_success_callback=NightNotifier())
     wait_closed() >> ingest() >> judge() >> measurement >> nsb >> reduction >> dl2 >> dl3
-    index >> check >> published >> report()
+    index >> check >> published >> report
 
 
 nightly()

@@ -1,62 +1,119 @@
-"""Tells the shift what failed: in the log always, and by a webhook (Mattermost, Slack) where one is configured."""
+"""Tells people: Airflow's notifiers over the section `notify` of the site file (webhook, e-mail).
+
+What happens is in the log always. A message that cannot be sent is logged and fails nothing.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import urllib.error
-import urllib.request
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk import BaseNotifier
+from airflow.sdk.configuration import conf
 
-#: environment variable with the webhook's address, which is a secret
-WEBHOOK_VARIABLE = "LSTOPS_WEBHOOK_URL"
-_TIMEOUT_S = 10.0
-_MAX_CHARACTERS = 3000
+from lstops.airflow.context import night_of
+from lstops.errors import LstOpsError
+from lstops.report.message import Message, compose, failure_message, night_message
+from lstops.site.model import Site, load_site
+from lstops.site.notify import NotifyEvent
 
-
-def failure_text(context: Mapping[str, Any]) -> str:
-    """What failed, why, and where to look, from Airflow's context of a callback."""
-    ti = context.get("ti")
-    run = f"{ti.dag_id}, {ti.task_id}, run {ti.run_id}" if ti is not None else "a task"
-    error = context.get("exception")
-    reason = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(error or "no reason given")
-    link = getattr(ti, "log_url", None)
-    text = f"{run} failed. {reason}"
-    return text[:_MAX_CHARACTERS] + (f"\n{link}" if link else "")
+#: where the plugin shows the reports (see `lstops.airflow.web`)
+REPORTS_PATH = "/lstops/reports"
 
 
 class ShiftNotifier(BaseNotifier):  # type: ignore[misc]
-    """For `on_failure_callback`; a message that cannot be sent is logged and fails nothing.
+    """Decides with `message` and sends by the ways of the site file.
 
     Parameters
     ----------
-    webhook : str, optional
-        Address; default: the environment variable LSTOPS_WEBHOOK_URL.
+    site : str, optional
+        Site file; default: the environment variable LSTOPS_SITE.
     """
 
-    def __init__(self, webhook: str | None = None) -> None:
+    event: NotifyEvent
+
+    def __init__(self, site: str | None = None) -> None:
         super().__init__()
-        self.webhook = webhook
+        self.site = site
+
+    @abstractmethod
+    def message(self, site: Site, context: Mapping[str, Any]) -> Message | None:
+        """What to say; None: nothing."""
 
     def notify(self, context: Any) -> None:
-        """Send the message."""
-        text = failure_text(context)
-        self.log.error(text)
-        address = self.webhook or os.environ.get(WEBHOOK_VARIABLE, "")
-        if not address:
-            return
-        if not address.startswith(("https://", "http://")):
-            self.log.error("%s is no web address: nobody was told", WEBHOOK_VARIABLE)
-            return
-        request = urllib.request.Request(  # noqa: S310 - the scheme was checked above
-            address, json.dumps({"text": text}).encode(), {"Content-Type": "application/json"}
-        )
+        """Send the message, if there is one and the site wants it."""
+        from lstops.airflow.sending import send
+
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310 - as above
-                return
-        except (urllib.error.URLError, OSError) as error:
-            # the address may hold a token: it stays out of the log
-            self.log.error("the webhook did not take the message: %s", type(error).__name__)
+            site = load_site(self.site)
+            message = self.message(site, context)
+        except LstOpsError as error:
+            self.log.error("nobody was told, because there is no message: %s", error)
+            return
+        if message is None:
+            self.log.info("nothing needs a person: no message")
+            return
+        self.log.warning("%s\n%s", message.subject, message.text)
+        if self.event in site.notify.events:
+            send(message, site.notify, self.log)
+
+
+class FailureNotifier(ShiftNotifier):
+    """For `on_failure_callback` of tasks: Airflow calls it after the last try, and not for tasks further down."""
+
+    event = NotifyEvent.FAILURE
+
+    def message(self, site: Site, context: Mapping[str, Any]) -> Message:
+        """What failed, why, what helps, and the log."""
+        ti, error = context.get("ti"), context.get("exception")
+        where = f"{ti.dag_id}, {ti.task_id}" if ti is not None else "a task"
+        if isinstance(error, LstOpsError):
+            what, remedy = error.what, error.remedy
+        else:
+            what = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(error or "")
+            remedy = ""
+        run = getattr(ti, "run_id", "")
+        text = f"{what}\nDAG run: {run}" if run and what else what
+        return failure_message(where, _night(context), text, remedy, getattr(ti, "log_url", "") or "")
+
+
+class NightNotifier(ShiftNotifier):
+    """For `on_success_callback` of the task that wrote the night's report: one message, or none if all is well."""
+
+    event = NotifyEvent.ATTENTION
+
+    def message(self, site: Site, context: Mapping[str, Any]) -> Message | None:
+        """What of the night needs a person."""
+        from lstops.operations.report import make_report, report_file
+
+        night = night_of(context)
+        path = report_file(site, night)
+        return night_message(make_report(site, night), report_link(str(night)), path if path.is_file() else None)
+
+
+class ApprovalNotifier(ShiftNotifier):
+    """For the `notifiers` of a task that waits for a person's word."""
+
+    event = NotifyEvent.APPROVAL
+
+    def message(self, site: Site, context: Mapping[str, Any]) -> Message:
+        """What is asked, and where to answer."""
+        ti, task = context.get("ti"), context.get("task")
+        where = f"{ti.dag_id}, {ti.task_id}" if ti is not None else "a task"
+        asked = [str(getattr(task, name, "") or "") for name in ("subject", "body")]
+        link = getattr(ti, "log_url", "") or ""
+        text = "\n".join([*(part for part in asked if part), *([f"Answer: {link}"] if link else [])])
+        return compose(f"LST-1: {where} waits for a person's word", text)
+
+
+def _night(context: Mapping[str, Any]) -> str:
+    try:
+        return str(night_of(context))
+    except (LstOpsError, KeyError):
+        return ""  # a run without a night
+
+
+def report_link(night: str) -> str:
+    """Address of a night's report on Airflow's web page."""
+    return f"{conf.get('api', 'base_url', fallback='').rstrip('/')}{REPORTS_PATH}/{night}"

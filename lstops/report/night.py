@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lstops.report.attention import actions
 from lstops.report.drawing import as_svg, data_uri
 from lstops.report.model import NSB, R422, NightReport, ReportBundle, ReportRun
 from lstops.report.page import duration, number, render, size_text
@@ -13,7 +14,7 @@ from lstops.report.points import points_of_night
 from lstops.report.run_plots import time_svg
 from lstops.report.sample_plots import odd_svg, pointing_svg
 from lstops.report.source import INTEGRAL_RANGE_TEV, SourceCheck
-from lstops.report.summary import actions, cut_flow, explanations, headline, totals, verdict_word
+from lstops.report.summary import cut_flow, explanations, headline, totals, verdict_word
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""What the pages have in common: the template engine, and numbers as people read them."""
+"""What the pages have in common: the template engine, and numbers and words as people read them."""
 
 from __future__ import annotations
 
@@ -39,3 +39,13 @@ def size_text(size: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def plural(n: int, noun: str) -> str:
+    """So many things."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def without_stop(text: str) -> str:
+    """A sentence that goes on: without its full stop, but with that of "p.e."."""
+    return text if text.endswith("p.e.") else text.removesuffix(".")

@@ -105,7 +105,7 @@ def _panel(axis: Any, points: RunPoints, column: str, few: bool) -> None:
             )
         axis.scatter(
             at[rows], np.clip(values[rows], low, high), s=size, zorder=3, label=standing.value, linewidths=0,
-            alpha=0.55 if many else 1, rasterized=many, **style,
+            rasterized=many, **style,
         )  # fmt: skip
     decided = points.decided & finite
     if decided.any():

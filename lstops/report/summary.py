@@ -1,4 +1,4 @@
-"""What follows from a night report's data: the headline, who has to do something, the cut flow. Pure functions."""
+"""What follows from a night report's data: the headline, the cut flow, words for a run. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,15 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from lstops.report.model import NightReport, ProductState, ReportRun
-
-
-@dataclass(frozen=True)
-class Action:
-    """Something that a person has to do."""
-
-    subject: str
-    cause: str
-    remedy: str
+from lstops.report.page import plural, without_stop
 
 
 @dataclass(frozen=True)
@@ -85,37 +77,6 @@ def totals(report: NightReport) -> Totals:
     )
 
 
-def actions(report: NightReport) -> tuple[Action, ...]:
-    """What needs a person, the most important first: the night as a whole, then the source, then single runs.
-
-    Runs with the same cause and remedy are one action.
-    """
-    found = [Action("Night", p.what, p.remedy) for p in report.problems]
-    for check in report.checks:
-        if check.agrees is False:
-            assert check.ratio is not None
-            found.append(
-                Action(
-                    check.source_name,
-                    f"flux is {check.ratio:.2f} ± {check.ratio_error:.2f} of {check.reference_name}",
-                    "look at the runs of this source: clouds, wrong models or a wrong pointing; withdraw if in doubt",
-                )
-            )
-        if check.skipped:
-            runs = ", ".join(f"{run} ({why})" for run, why in sorted(check.skipped.items()))
-            found.append(Action(check.source_name, f"not used in the source check: {runs}", "look at these DL3 files"))
-    grouped: dict[tuple[str, str], list[int]] = {}
-    for run in report.runs:
-        if run.quarantine:
-            grouped.setdefault((run.quarantine.cause, run.quarantine.remedy), []).append(run.run_id)
-    found += [Action(_runs_text(runs), cause, remedy) for (cause, remedy), runs in grouped.items()]
-    return tuple(Action(a.subject, _without_stop(a.cause), _without_stop(a.remedy)) for a in found)
-
-
-def _runs_text(runs: list[int]) -> str:
-    return ("Run " if len(runs) == 1 else "Runs ") + ", ".join(map(str, sorted(runs)))
-
-
 def headline(report: NightReport) -> str:
     """One sentence for a person in a hurry."""
     t = totals(report)
@@ -126,12 +87,8 @@ def headline(report: NightReport) -> str:
     parts = []
     for bundle in report.published:
         what = "published as" if bundle.is_new else "already published as"
-        parts.append(f"{_plural(len(bundle.runs), 'run')} of {bundle.source} {what} {bundle.version}")
+        parts.append(f"{plural(len(bundle.runs), 'run')} of {bundle.source} {what} {bundle.version}")
     return "; ".join(parts) + "."
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def cut_flow(report: NightReport) -> CutFlow:
@@ -173,9 +130,4 @@ def explanations(run: ReportRun) -> tuple[str, ...]:
     parts += [f.reason.replace(f": {f.quantity} is ", ": ") for f in run.failed]
     if not parts and ProductState.PENDING in (run.dl2, run.dl3):
         parts.append("waits for processing")
-    return tuple(map(_without_stop, parts))
-
-
-def _without_stop(text: str) -> str:
-    """A sentence that goes on: without its full stop, but with that of "p.e."."""
-    return text if text.endswith("p.e.") else text.removesuffix(".")
+    return tuple(map(without_stop, parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -31,7 +32,11 @@ bag = DagBag(sys.argv[1])
 heavy = [n for n in json.loads(sys.argv[2]) if n in set(sys.modules) - before]
 dags = {
     dag.dag_id: {
-        "tasks": {t.task_id: {"retries": t.retries, "up": sorted(t.upstream_task_ids)} for t in dag.tasks},
+        "tasks": {t.task_id: {
+            "retries": t.retries,
+            "up": sorted(t.upstream_task_ids),
+            "told": sorted({type(f).__name__ for f in [*t.on_failure_callback, *t.on_success_callback]}),
+        } for t in dag.tasks},
         "order": [t.task_id for t in dag.topological_sort()],
         "doc": dag.doc_md or "",
         "params": {name: dag.params.get_param(name).description or "" for name in dag.params},
@@ -77,3 +82,16 @@ def test_every_task_can_be_tried_again_and_every_parameter_is_explained(bag: dic
         assert dag["doc"]
         assert all(task["retries"] >= 1 for task in dag["tasks"].values())
         assert all(dag["params"].values())
+
+
+@pytest.mark.parametrize("dag", ["nightly", "mc_production", "reduction"])
+def test_a_run_that_stops_says_so_once(bag: dict[str, Any], dag: str) -> None:
+    """Every task tells of its failure, and the tasks form one line: no two of them can fail in the same run."""
+    tasks, order = bag["dags"][dag]["tasks"], bag["dags"][dag]["order"]
+    assert all("FailureNotifier" in task["told"] for task in tasks.values())
+    assert [one for one, other in itertools.pairwise(order) if one not in tasks[other]["up"]] == []
+
+
+def test_after_the_report_a_person_is_told_what_needs_one(bag: dict[str, Any]) -> None:
+    told = {name: task["told"] for name, task in bag["dags"]["nightly"]["tasks"].items()}
+    assert [name for name, notifiers in told.items() if "NightNotifier" in notifiers] == ["report"]

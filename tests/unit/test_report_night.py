@@ -2,107 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 import re
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
-from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from lstops.errors import DataError
-from lstops.report.model import (
-    FailedCut,
-    NightReport,
-    Problem,
-    ProductState,
-    Quarantine,
-    ReportBundle,
-    ReportRun,
-    UsedProduction,
-)
+from lstops.quality.targets import Position
+from lstops.report.model import NightReport, Quarantine, ReportRun, SubrunRates, UsedProduction
 from lstops.report.night import night_report, night_table, source_facts
-from lstops.report.source import FluxPoint, LogParabola, RunCheck, SourceCheck, Theta2, read_source_check
-from lstops.report.summary import actions, cut_flow, headline, totals, verdict_word
+from lstops.report.odd import OddRun
+from lstops.report.source import read_source_check
+from lstops.report.summary import cut_flow, headline, totals, verdict_word
 
-EVIL = "Mrk <script>alert(\"x\")</script> & $'421' [red]"
-START = datetime(2024, 1, 15, 21, 0, tzinfo=timezone.utc)
-
-
-def failed(cut: str) -> FailedCut:
-    return FailedCut(cut, "q", 1.0, 2.0, "p.e.", f"{cut} failed: q is 1 p.e., must be above 2 p.e.")
-
-
-def run(number: int, *cuts: str, selected: bool | None = None, **changes: object) -> ReportRun:
-    good = not cuts if selected is None else selected
-    fields: dict[str, object] = {
-        "source": "Crab",
-        "start": START + timedelta(minutes=20 * (number % 50)),
-        "elapsed_s": 1200.0,
-        "zenith_deg": 20.0,
-        "quantities": {"mean_r422": 1.7, "mean_diffuse_nsb_std_pe": 1.8},
-        "selected": good,
-        "failed": tuple(map(failed, cuts)),
-        "dl3": ProductState.PUBLISHED if good else ProductState.NONE,
-    }
-    return ReportRun(number, **(fields | changes))  # type: ignore[arg-type]
-
-
-def check(**changes: object) -> SourceCheck:
-    fields: dict[str, object] = {
-        "source_name": EVIL,
-        "ra_deg": 83.6,
-        "dec_deg": 22.0,
-        "gammapy_version": "1.3",
-        "energy_range_tev": (0.05, 20.0),
-        "live_time_s": 1200.0,
-        "counts_on": 300,
-        "counts_off": 60,
-        "excess": 280.0,
-        "background": 20.0,
-        "significance": 25.3,
-        "spectrum": LogParabola(amplitude=3e-11, alpha=2.5, beta=0.1, amplitude_error=1e-12, alpha_error=0.1),
-        "free": ("amplitude", "alpha"),
-        "flux": 4.7e-10,
-        "flux_error": 2e-11,
-        "reference": LogParabola(amplitude=3.23e-11, alpha=2.47, beta=0.104),
-        "reference_name": "Crab Nebula",
-        "reference_flux": 4.76e-10,
-        "ratio": 0.99,
-        "ratio_error": 0.04,
-        "runs": (
-            RunCheck(run_id=1, live_time_s=1200, offset_deg=0.4, n_off_regions=3, counts_on=300, counts_off=60,
-                     alpha=1 / 3, excess=280, significance=25.3),
-        ),
-        "points": (
-            FluxPoint(energy_tev=1, energy_min_tev=0.8, energy_max_tev=1.3, dnde=3e-11, dnde_error=1e-12,
-                      dnde_upper_limit=None, significance=9),
-            FluxPoint(energy_tev=9, energy_min_tev=8, energy_max_tev=13, dnde=None, dnde_error=None,
-                      dnde_upper_limit=1e-13, significance=0.4),
-        ),
-        "theta2": Theta2(edges_deg2=(0, 0.04, 0.08), on=(280, 60), off=(20, 21), off_error=(3, 3)),
-    }  # fmt: skip
-    return SourceCheck(**(fields | changes))  # type: ignore[arg-type]
-
-
-def report(*runs: ReportRun, **changes: object) -> NightReport:
-    fields: dict[str, object] = {
-        "night": "20240115",
-        "site": "local",
-        "profile": "standard",
-        "runs": runs,
-        "generated_at": datetime(2024, 1, 16, 9, 30, tzinfo=timezone.utc),
-    }
-    return NightReport(**(fields | changes))  # type: ignore[arg-type]
-
-
-def bundle(*runs: int, source: str = "Crab", is_new: bool = True) -> ReportBundle:
-    return ReportBundle(source, "v0002", "DL3/20240115/x/v0002", is_new, runs, 1_234_567, "ab" * 32)
+from .nightreports import EVIL, START, Page, bundle, check, report, run
 
 
 # -- pure functions ---------------------------------------------------------------------------------------------------
@@ -128,20 +48,6 @@ def test_cut_flow_shows_what_people_decided() -> None:
     assert [verdict_word(r) for r in runs] == ["accepted", "excluded", "good", "not judged"]
 
 
-def test_runs_with_the_same_cause_are_one_action() -> None:
-    same = Quarantine("DL2", "no models at 0.81 GHz", "request a production")
-    found = actions(report(run(7, quarantine=same), run(5, quarantine=same), run(6), problems=(Problem("a", "b"),)))
-    assert [(a.subject, a.remedy) for a in found] == [("Night", "b"), ("Runs 5, 7", "request a production")]
-
-
-def test_a_flux_off_the_reference_needs_a_person() -> None:
-    assert actions(report(run(1), checks=(check(),))) == ()
-    (action,) = actions(report(run(1), checks=(check(ratio=0.4, ratio_error=0.05),)))
-    assert "0.40 ± 0.05 of Crab Nebula" in action.cause
-    (skipped,) = actions(report(run(1), checks=(check(skipped={3: "it has no events"}),)))
-    assert "3 (it has no events)" in skipped.cause
-
-
 @pytest.mark.parametrize(
     ("runs", "changes", "expected"),
     [
@@ -163,72 +69,71 @@ def test_totals() -> None:
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
-class _Page(HTMLParser):
-    """Collects what a browser would load and the visible text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [v or "" for k, v in attrs if k in ("src", "href", "data", "action")]
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-
 def full_report() -> NightReport:
+    pointing = {"mean_r422": 1.7, "mean_index": -2.2, "mean_ra_deg": 83.2, "mean_dec_deg": 22.0}
+    seconds = np.arange(0.0, 1200.0, 10.0)
     return report(
-        run(2001, source=EVIL),
-        run(2002, "rate", source=EVIL),
+        run(2001, source=EVIL, quantities=pointing),
+        run(2002, "rate", source=EVIL, quantities=pointing),
         run(2003, source=EVIL, quarantine=Quarantine("DL2", "NSB <b>too high</b>", "request a production")),
+        run(2004, "rate", selected=True, decision="included by <i>Ana</i>: only dust"),
         published=(bundle(2001, source=EVIL),),
         productions=(UsedProduction("prod & co", "dec_2276", 0.14, "0.12.3", (2001,)),),
         checks=(check(),),
+        limits={"r422": (1.5,), "index": (-2.35, -2.1)},
+        sources=(Position(EVIL, 83.6, 22.0),),
+        subruns=SubrunRates(START.timestamp() + seconds, 1.7 + 0 * seconds),
+        odd=OddRun(2001, seconds, 1.7 + 0.1 * np.sin(seconds / 30)),
         synthetic=True,
     )
 
 
-def test_nothing_from_outside_becomes_markup() -> None:
-    page = _Page(night_report(full_report()))
+@pytest.fixture(scope="module")
+def full_page() -> str:
+    return night_report(full_report())
+
+
+def test_nothing_from_outside_becomes_markup(full_page: str) -> None:
+    page = Page(full_page)
     assert "script" not in page.tags
     assert EVIL in page.text
     assert "NSB <b>too high</b>" in page.text
-    assert "rate failed: q is 1 p.e., must be above 2 p.e." in page.text
+    assert "rate failed: 1 p.e., must be above 2 p.e." in page.text
     assert "→ request a production" in page.text
+    assert "included by <i>Ana</i>: only dust" in page.text
     assert "Synthetic data." in page.text
 
 
-def test_the_page_loads_nothing() -> None:
-    text = night_report(full_report())
-    page = _Page(text)
+def test_the_page_loads_nothing(full_page: str) -> None:
+    page = Page(full_page)
     assert page.links
-    assert all(link.startswith("data:image/svg+xml;base64,") for link in page.links)
+    assert all(link.startswith("data:image/svg+xml;") for link in page.links)
     assert "link" not in page.tags
-    assert not re.search(r"@import|url\(", text)
+    assert not re.search(r"@import|url\(", full_page)
 
 
-def test_plots_are_whole_svg_without_scripts() -> None:
-    page = _Page(night_report(full_report()))
-    assert len(page.links) == 3
+def test_plots_are_whole_svg_without_scripts(full_page: str) -> None:
+    page = Page(full_page)
+    assert len(page.links) == 5
     for link in page.links:
-        root = ElementTree.fromstring(base64.b64decode(link.split(",", 1)[1]))
+        root = ElementTree.fromstring(unquote(link.split(",", 1)[1]))
         assert root.tag.endswith("}svg")
         assert not [e for e in root.iter() if e.tag.endswith("}script")]
 
 
-def test_the_same_data_give_the_same_page() -> None:
-    assert night_report(full_report()) == night_report(full_report())
+def test_the_oddest_run_is_drawn_with_its_period(full_page: str) -> None:
+    text = Page(full_page).text
+    assert "The oddest run: 2001" in text
+    assert "a period of 192 s" in text  # of those of the periodogram the nearest to 2 pi 30 s
+
+
+def test_the_same_data_give_the_same_page(full_page: str) -> None:
+    assert night_report(full_report()) == full_page
 
 
 def test_a_long_night_stays_small() -> None:
     runs = [run(3000 + k, *(("rate",) if k % 7 == 0 else ())) for k in range(80)]
-    assert len(night_report(report(*runs, checks=(check(),))).encode()) < 600_000
+    assert len(night_report(report(*runs, checks=(check(),))).encode()) < 700_000
 
 
 @pytest.mark.parametrize(
@@ -244,7 +149,7 @@ def test_a_long_night_stays_small() -> None:
     ids=["no runs", "nothing known", "nan", "not judged", "no spectrum"],
 )  # fmt: skip
 def test_unusual_nights_have_a_page_and_a_table(night: NightReport) -> None:
-    page = _Page(night_report(night))
+    page = Page(night_report(night))
     assert "LST-1, night 2024-01-15" in page.text
     assert "nan" not in page.text.lower().split()
     console = Console(file=io.StringIO(), width=120)
