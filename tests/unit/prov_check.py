@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 #: relation -> its arguments: what each refers to, and whether it is required
-RELATIONS = {
+RELATIONS: dict[str, dict[str, tuple[str | None, bool]]] = {
     "used": {"activity": ("activity", True), "entity": ("entity", False), "time": (None, False)},
     "wasGeneratedBy": {"entity": ("entity", True), "activity": ("activity", False), "time": (None, False)},
     "wasDerivedFrom": {
@@ -55,7 +55,8 @@ def prov_findings(document: dict[str, Any]) -> list[str]:
             elif not isinstance(value, str | int | float | bool):
                 found.append(f"{where}: {key} is {type(value).__name__}")
 
-    for part, own in (("entity", set()), ("activity", {"startTime", "endTime"}), ("agent", set())):
+    parts: dict[str, set[str]] = {"entity": set(), "activity": {"startTime", "endTime"}, "agent": set()}
+    for part, own in parts.items():
         for name, values in document[part].items():
             name_is_declared(name, part)
             attributes_are_sound(values, f"{part} {name}", own)

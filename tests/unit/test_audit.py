@@ -105,22 +105,30 @@ def open_version(layout: Layout) -> Path:
     return version
 
 
+def in_version(layout: Layout, change: Callable[[Path], None]) -> None:
+    change(open_version(layout))
+    layout.absolute(V1).chmod(0o550)
+
+
+def point_to(layout: Layout, version: str) -> None:
+    pointer = layout.absolute(FOLDER) / "current"
+    pointer.unlink()
+    pointer.symlink_to(version)
+
+
 DAMAGES: dict[str, tuple[Callable[[Layout], object], list[tuple[str, str]]]] = {
     "published file gone": (
-        lambda at: ((open_version(at) / DL3).unlink(), (at.base / V1).chmod(0o550)),
+        lambda at: in_version(at, lambda version: (version / DL3).unlink()),
         [("damaged", V1)],
     ),
     "foreign file in a version": (
-        lambda at: ((open_version(at) / "x.txt").touch(0o440), (at.base / V1).chmod(0o550)),
+        lambda at: in_version(at, lambda version: (version / "x.txt").touch(0o440)),
         [("damaged", V1)],
     ),
     "file can be written": (lambda at: (at.base / V1 / DL3).chmod(0o660), [("writable", f"{V1}/{DL3}")]),
     "version can be written": (open_version, [("writable", V1)]),
     "pointer gone": (lambda at: (at.base / FOLDER / "current").unlink(), [("pointer", f"{FOLDER}/current")]),
-    "pointer into nothing": (
-        lambda at: ((at.base / FOLDER / "current").unlink(), (at.base / FOLDER / "current").symlink_to("v0009")),
-        [("pointer", f"{FOLDER}/current")],
-    ),
+    "pointer into nothing": (lambda at: point_to(at, "v0009"), [("pointer", f"{FOLDER}/current")]),
     "file beside the versions": (
         lambda at: (at.base / FOLDER / "note.txt").touch(),
         [("foreign", f"{FOLDER}/note.txt")],
@@ -202,9 +210,7 @@ def test_what_is_being_worked_on_is_not_left_behind(layout: Layout) -> None:
 def test_a_withdrawn_version_that_is_still_current_is_named(layout: Layout) -> None:
     withdraw(FOLDER, "v0002", "Ana", "clouds", layout)
     assert found(audit(layout)) == []
-    pointer = layout.absolute(FOLDER) / "current"
-    pointer.unlink()
-    pointer.symlink_to("v0002")
+    point_to(layout, "v0002")
     report = audit(layout)
     assert found(report) == [("pointer", f"{FOLDER}/current")]
     assert "lstops withdraw" in report.text()
