@@ -24,6 +24,9 @@ class Format(str, Enum):
 runs_app = typer.Typer(help="Select runs, with hours, NSB and what was rejected why.")
 why_app = typer.Typer(help="Why a run is taken or not, and what was made of it.")
 
+# what the notebook asks for by default
+_ZENITH_DEG, _OFFSET_DEG = (0.0, 75.0), (0.35, 0.45)
+
 ProfileOption = Annotated[
     str | None, typer.Option(help="Selection profile, its name or file; default: that of the site, else `standard`.")
 ]
@@ -35,11 +38,11 @@ def runs(
     night: Annotated[str | None, typer.Option(help="One night as the nightly chain judges it, good and bad.")] = None,
     since: Annotated[str | None, typer.Option(help="First night, 2019-12-01 or 20191201.")] = None,
     until: Annotated[str | None, typer.Option(help="Last night.")] = None,
-    zd_min: Annotated[float, typer.Option(help="Least mean zenith distance (deg).")] = 0.0,
-    zd_max: Annotated[float, typer.Option(help="Largest mean zenith distance (deg).")] = 75.0,
+    zd_min: Annotated[float, typer.Option(help="Least mean zenith distance (deg).")] = _ZENITH_DEG[0],
+    zd_max: Annotated[float, typer.Option(help="Largest mean zenith distance (deg).")] = _ZENITH_DEG[1],
     offset: Annotated[
         tuple[float, float], typer.Option(help="Range of the distance between pointing and target (deg).")
-    ] = (0.35, 0.45),
+    ] = _OFFSET_DEG,
     nsb_max: Annotated[float | None, typer.Option(help="Largest NSB spread (p.e.); 2.3 is about moonless.")] = None,
     profile: ProfileOption = None,
     settings: Annotated[
@@ -52,6 +55,7 @@ def runs(
     form: Annotated[Format, typer.Option("--format", help="csv, ecsv and json are for programs.")] = Format.TABLE,
     rejected: Annotated[bool, typer.Option("--rejected", help="List the rejected runs too.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page with plots to this HTML file too.")] = None,
 ) -> None:
     """Select runs, with hours, NSB and what was rejected why."""
     from lstops.ask import Catalog
@@ -68,9 +72,10 @@ def runs(
     if night is not None and not columns and form is Format.TABLE:
         names = [*runcolumns.VERDICT[:1], *names, *runcolumns.VERDICT[1:]]
     shown = runcolumns.columns_named([name.strip() for name in names])
-    chosen, catalog, typical = _profile(profile), Catalog(), form in (Format.TABLE, Format.JSON)
+    chosen, catalog, typical = _profile(profile), Catalog(), form in (Format.TABLE, Format.JSON) or report is not None
     if night is not None:
-        if target or since or until or settings or nsb_max is not None:
+        limits = (zd_min, zd_max, *offset) != (*_ZENITH_DEG, *_OFFSET_DEG)
+        if target or since or until or settings or nsb_max is not None or limits:
             raise ConfigError("--night is judged as the nightly chain does.", "Use --since and --until with limits.")
         answer = catalog.night(night, profile=chosen, good_time=good_time, typical=typical)
     else:
@@ -87,6 +92,8 @@ def runs(
             good_time=good_time,
             typical=typical,
         )
+    if report is not None:
+        _write(catalog.report(answer, f"night {night}" if night else None), report)
     rows = runcolumns.rows_of(answer, rejected=everything)
     if form is Format.TABLE:
         from lstops.catalog.runtext import run_list_text

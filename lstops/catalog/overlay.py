@@ -40,8 +40,8 @@ def add_decision(
         run_id=run_number,
         action=action.value,
         subruns=sorted(set(subruns)),
-        author=author.strip(),
-        reason=reason.strip(),
+        author=_one_line(author),
+        reason=_one_line(reason),
         created_at=datetime.now(timezone.utc),
     )
     check_new(_record(row, identity=0), active_decisions(session, [run_number]).get(run_number, ()), known)
@@ -68,8 +68,8 @@ def revoke_decision(session: Session, identity: int, author: str, reason: str) -
     if not author.strip() or not reason.strip():
         raise ConfigError("Revoking a decision needs an author and a reason.", "Give --author and --reason, in words.")
     row.revoked_at = datetime.now(timezone.utc)
-    row.revoked_by = author.strip()
-    row.revoked_reason = reason.strip()
+    row.revoked_by = _one_line(author)
+    row.revoked_reason = _one_line(reason)
     session.flush()
     return _record(row)
 
@@ -100,6 +100,10 @@ def active_decisions(session: Session, runs: Collection[int] | None = None) -> d
     for record in list_decisions(session, runs):
         found[record.run_number] = (*found.get(record.run_number, ()), record)
     return found
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _record(row: OverlayRow, identity: int | None = None) -> OverlayRecord:

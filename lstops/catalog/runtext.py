@@ -94,9 +94,9 @@ def _hours(answer: RunList) -> Iterator[str]:
 
 def _nsb(answer: RunList) -> Iterator[str]:
     nsb = answer.nsb
-    level = "unknown" if math.isnan(nsb.median_pe) else f"median {nsb.median_pe:.3f} p.e."
     without = f" ({nsb.n_runs_without} runs without)" if nsb.n_runs_without else ""
-    yield f"NSB: {level}{without} {nsb.recommendation.advice}"
+    level = "" if math.isnan(nsb.median_pe) else f"NSB: median {nsb.median_pe:.3f} p.e.{without} "
+    yield f"{level}{nsb.recommendation.advice}"
     yield from bars(answer.table.mean_diffuse_nsb_std_pe)
     if nsb.typical:
         yield "  typical subruns: " + ", ".join(f"{t.run_number}.{t.subrun:04d}" for t in nsb.typical)

@@ -154,7 +154,7 @@ def test_decisions_hold_everywhere_until_they_are_revoked(
     monkeypatch.setenv("LOGNAME", "ana")
     assert main(["overlay", "add", "2001", "--exclude", "--reason", "laser all night"]) == 0
     assert main(["overlay", "add", "2002", "--include", "--author", "Ben", "--reason", "dust, corrected"]) == 0
-    assert main(["overlay", "add", "2004", "--drop-subruns", "3,7-9", "--reason", "cars"]) == 0
+    assert main(["overlay", "add", "2004", "--drop-subruns", "3,7-9", "--reason", "cars\nand birds"]) == 0
     assert "Decision 1: run 2001 excluded, by ana on 20" in capsys.readouterr().out
     answer = catalog.runs("Crab")
     assert answer.runs == [2002, 2004, 2012]
@@ -176,6 +176,7 @@ def test_decisions_hold_everywhere_until_they_are_revoked(
     assert main(["runs", "--night", "20240115"]) == 0
     out = capsys.readouterr().out
     assert "without subruns 3,7-9, by ana" in out
+    assert "cars and birds" in out
     assert "decisions of people: 1 include, 1 exclude, 1 drop-subruns" in out
 
     assert main(["overlay", "add", "2001", "--include", "--reason", "no"]) == 78
@@ -240,6 +241,7 @@ def test_table_for_a_person(catalog: Catalog, capsys: pytest.CaptureFixture[str]
     assert "no column nonsense" in capsys.readouterr().err
     assert main(["runs", "--target", "Crab", "--set", "nonsense"]) == 78
     assert main(["runs", "--night", "20240115", "--target", "Crab"]) == 78
+    assert main(["runs", "--night", "20240115", "--zd-max", "50"]) == 78
 
 
 def test_machine_readable_forms_say_the_same(
