@@ -70,15 +70,16 @@ def match_run(
         declination, zd = float(table.mean_dec_deg[0]), float(table.zenith_deg[0])
         if not math.isfinite(declination):
             raise DataError(f"the pointing of run {run} is not known.", "look at its data check.")
+        waits = [r.id for r in production_requests(session) if run in r.runs]
         if not lines:
-            return RunMatch(run, nsb, match_level(nsb, (), site.nightly.nsb_tolerance_ghz, version), None)
+            match = match_level(nsb, (), site.nightly.nsb_tolerance_ghz, version)
+            return RunMatch(run, nsb, match, None, waits[0] if waits else None)
         choice = choose_line(declination, lines, site.observatory.latitude_deg, zd if culmination_rule else None)
         levels = [level_of(p, standard) for p in productions if p.line == choice.line]
         match = match_level(nsb, levels, site.nightly.nsb_tolerance_ghz, version)
         if not choice.is_near(line_tolerance_deg):
             text = f"{MatchKind.LINE_TOO_FAR.value}: {choice.text()}, at most {line_tolerance_deg:g} deg are accepted"
             match = LevelMatch(run, MatchKind.LINE_TOO_FAR, match.level, match.distance_ghz, text)
-        waits = [r.id for r in production_requests(session) if run in r.runs]
     return RunMatch(run, nsb, match, choice, waits[0] if waits else None)
 
 

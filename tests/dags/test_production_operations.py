@@ -1,0 +1,153 @@
+"""The tasks of `mc_production` on a real night, and what `nightly` asks for. Real PostgreSQL, no Airflow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lstops.catalog.database import catalog_session
+from lstops.catalog.productions import RegisteredProduction, register_production
+from lstops.catalog.requests import production_requests
+from lstops.errors import ConfigError, ProductInvalid
+from lstops.nsb.match import MatchKind
+from lstops.operations.nightly import ingest, judge, layout_of
+from lstops.operations.planning import DAG_STAGES, ProductionRequest, plan_request
+from lstops.operations.production import register
+from lstops.operations.production_run import plan_run, prepare, preview, request_of
+from lstops.operations.reduction import plan_reduction
+from lstops.operations.run_match import match_run
+from lstops.production.needs import ZenithRange
+from lstops.site.model import Site
+from lstops.step.plans import load_plan
+
+from .test_operations import NIGHT, run_catalog, run_summary, server, site, write
+
+__all__ = ["server", "site"]
+
+RUNS = (1610, 1612)
+FIELDS = ("night", "profile", "target", "line", "zenith_range", "nsb_ghz", "config", "name")
+EMPTY: dict[str, object] = {**dict.fromkeys(FIELDS), "runs": []}
+TRAIN = ("10.000_az_100.000", "35.000_az_100.000")
+TEST = ("10.0_az_102.199", "32.059_az_175.158", "70.732_az_330.659")
+
+
+@pytest.fixture
+def night(site: Site) -> Site:
+    """Two good runs of the Crab, their NSB measured, and the DL1 of a base production (empty files)."""
+    run_summary(site, dict.fromkeys(RUNS, "DATA"))
+    run_catalog(site, "Crab", list(RUNS))
+    ingest(site, NIGHT)
+    judge(site, NIGHT)
+    layout, base = layout_of(site), site.production.base_production
+    for run, level in zip(RUNS, (0.20, 0.24), strict=True):
+        config, log = layout.own_tailcuts(NIGHT, run)
+        cleaning = {"picture_thresh": 8, "boundary_thresh": 4}
+        write(site, config, json.dumps({"tailcuts_clean_with_pedestal_threshold": cleaning}))
+        write(site, log, f"Additional NSB rate (over dark MC): {level}\n")
+    for particle, prefix in (("GammaDiffuse", "node_corsika_theta"), ("Protons", "node_theta")):
+        for node in TRAIN:
+            folder = layout.mc_dl1_train(base, "dec_2276", particle, f"{prefix}_{node}_")
+            write(site, f"{folder}/dl1_{node}.h5", "x")
+    for node in TEST:
+        write(site, f"{layout.mc_dl1_test(base, 'Gamma', f'node_theta_{node}_')}/dl1_{node}.h5", "x")
+    return site
+
+
+def test_from_the_form_to_the_price(night: Site) -> None:
+    request = request_of({**EMPTY, "night": str(NIGHT)})
+    assert load_plan(layout_of(night).plan_file(prepare(night, request))).steps() == ()
+    plan_id, notes = plan_run(night, request)
+    assert plan_id is not None
+    assert "lstmcpipe's all-sky level has 3375 submissions" in notes
+    plan = load_plan(layout_of(night).plan_file(plan_id))
+    assert tuple(stage.name for stage in plan.stages) == DAG_STAGES
+    assert plan.context["nsb_level_ghz"] == pytest.approx(0.22)
+    assert plan.context["runs"] == list(RUNS)
+    price = preview(night, plan_id)
+    assert price["needed"] == "no"
+    assert "CPU (h)" in price["text"]
+    strict = night.model_copy(update={"production": night.production.model_copy(update={"approval_cpu_h": 0.0})})
+    assert preview(strict, plan_id)["needed"] == "yes"
+    never = night.model_copy(update={"production": night.production.model_copy(update={"approval_cpu_h": None})})
+    assert preview(never, plan_id)["needed"] == "no"
+
+
+def test_runs_and_a_zenith_range_leave_far_test_nodes_out(night: Site) -> None:
+    request = request_of({**EMPTY, "runs": list(RUNS), "zenith_range": "0:20", "name": "mine"})
+    assert load_plan(layout_of(night).plan_file(prepare(night, request))).steps() == ()
+    plan_id, _ = plan_run(night, request)
+    assert plan_id is not None
+    context = load_plan(layout_of(night).plan_file(plan_id)).context
+    assert context["production"] == "mine"
+    (whole,) = plan_request(night, ProductionRequest(night=NIGHT))
+    assert whole.plan is not None
+    assert len(whole.plan.context["test_nodes"]) == 3
+    (near,) = plan_request(night, ProductionRequest(night=NIGHT, target="Crab", zenith=ZenithRange(0, 20)))
+    assert near.plan is not None
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({}, "names no source"),
+        ({"night": "20191121", "nsb_ghz": 0.1}, "--night and --nsb"),
+        ({"nsb_ghz": 0.1}, "which part of the sky"),
+        ({"nsb_ghz": 0.1, "line": "dec_2276", "zenith_range": "35:0"}, "no range"),
+    ],
+)
+def test_forms_that_say_nothing_or_two_things(form: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        request_of({**EMPTY, **form})
+
+
+def test_an_unfinished_production_is_refused_by_its_node(night: Site) -> None:
+    plan_id, _ = plan_run(night, request_of({**EMPTY, "night": str(NIGHT)}))
+    assert plan_id is not None
+    with pytest.raises(
+        ProductInvalid, match=r"is not registered: \d+ of \d+ steps are not done, at .*node theta_"
+    ) as caught:
+        register(night, plan_id)
+    assert "lstops production holes" in caught.value.remedy
+
+
+def test_the_night_asks_once_for_what_is_missing(night: Site) -> None:
+    match = match_run(night, RUNS[0])
+    assert (match.match.kind, match.line, match.request) == (MatchKind.NO_PRODUCTION, None, None)
+    for _ in range(2):
+        plan_reduction(night, NIGHT)
+    with catalog_session() as session:
+        (request,) = production_requests(session)
+        assert (request.runs, request.level_ghz, request.tailcut) == (list(RUNS), 0.22, "tailcut84")
+    assert match_run(night, RUNS[0]).request == request.id
+
+
+def test_every_verdict_on_a_run(night: Site, tmp_path: Path) -> None:
+    def add(name: str, level: float, line: str = "dec_2276", **changes: str) -> None:
+        values = {"lstchain_version": "0.12.3", "tailcut": "tailcut84", **changes}
+        production = RegisteredProduction(
+            name=name, line=line, nsb_level_ghz=level, models_path="m", models_sha256=name, irf_dir="i", config={},
+            facts={}, plan_id="p", **values,
+        )  # fmt: skip
+        with catalog_session() as session:
+            register_production(session, production)
+
+    def verdict(**options: float) -> MatchKind:
+        return match_run(night, RUNS[0], **options).match.kind  # type: ignore[arg-type]
+
+    add("far", 0.20, "dec_min_2924")
+    assert verdict() is MatchKind.LINE_TOO_FAR
+    assert verdict(line_tolerance_deg=60.0) is MatchKind.EXACT
+    add("version", 0.20, lstchain_version="0.10.0")
+    assert verdict() is MatchKind.OTHER_VERSION
+    add("cleaning", 0.50, tailcut="tailcut1005")
+    assert verdict() is MatchKind.OTHER_TAILCUT
+    add("dark", 0.0)
+    assert verdict() is MatchKind.BETWEEN_LEVELS
+    found = match_run(night, RUNS[0]).match
+    assert [level.name for level in found.neighbours] == ["dark", "cleaning"]
+    add("near", 0.15)
+    assert verdict() is MatchKind.WITHIN_TOLERANCE
+    add("equal", 0.20)
+    assert verdict() is MatchKind.EXACT
