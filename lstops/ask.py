@@ -18,12 +18,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lstops.catalog.database import catalog_session
+from lstops.catalog.history import load_subruns
 from lstops.catalog.runlist import NightHours, RunList, list_night, list_runs, with_good_time, with_typical_subruns
 from lstops.catalog.runwhy import RunAnswer, explain_run
 from lstops.errors import ConfigError
 from lstops.night import Night
 from lstops.quality.profiles import Profile, load_profile, validated
 from lstops.quality.request import NO_FIRST_DATE, NO_LAST_DATE, SelectionRequest
+from lstops.quality.tables import SubrunTable
 from lstops.quality.targets import load_targets
 
 __all__ = ["Catalog", "NightHours", "RunAnswer", "RunList"]
@@ -132,6 +134,36 @@ class Catalog:
             if good_time:
                 answer = with_good_time(session, answer)
             return with_typical_subruns(session, answer) if typical else answer
+
+    def report(self, answer: RunList, title: str | None = None) -> str:
+        """Return an answer as one HTML page with plots, light enough for an e-mail.
+
+        Parameters
+        ----------
+        answer : RunList
+            Of `runs` or `night`.
+        title : str, optional
+            What was asked for; default: the source.
+        """
+        from lstops.quality.overlay import decision_words
+        from lstops.report.selection import named_source, selection_report
+        from lstops.report.selection_model import SelectionReport, odd_run
+
+        source, odd = named_source(answer.judgement.request), odd_run(answer.judgement)
+        with catalog_session(self._url) as session:
+            subruns = load_subruns(session, runs=[odd]) if odd is not None else SubrunTable.empty()
+        content = SelectionReport.of(
+            answer.judgement,
+            answer.nsb,
+            subruns,
+            title=title or (source.name if source else "whole sky"),
+            source=source,
+            selected=answer.selected,
+            decisions={run: decision_words(records) for run, records in answer.overlay.items() if records},
+            time_s=answer.time_s,
+            where=f"catalogue, {len(answer.history.nights)} nights",
+        )
+        return selection_report(content)
 
     def why(self, run: int, *, profile: Profile | str = "standard") -> RunAnswer:
         """Explain why a run is taken or not: cuts, decisions, good time, NSB, what blocked it, what uses it.

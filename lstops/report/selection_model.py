@@ -10,7 +10,7 @@ import numpy as np
 
 from lstops.nsb.sample import SampleNsb
 from lstops.quality.judge import Judgement
-from lstops.quality.tables import BoolArray, SubrunTable
+from lstops.quality.tables import BoolArray, FloatArray, SubrunTable
 from lstops.quality.targets import Position
 from lstops.report.odd import OddRun, odd_run_of, oddest
 from lstops.report.points import SOURCES, RunPoints, Standing, limits_of
@@ -72,6 +72,8 @@ class SelectionReport:
         What people decided, by run: with author, reason and date.
     odd : OddRun or None
     source : Position or None
+    time_s : array of float, shape (n_runs,)
+        Time of each run that counts: all of it, or its good time.
     where : str
         Where the runs come from.
     synthetic : bool
@@ -85,6 +87,7 @@ class SelectionReport:
     decisions: Mapping[int, str]
     odd: OddRun | None
     source: Position | None
+    time_s: FloatArray
     where: str
     generated_at: datetime
     synthetic: bool = False
@@ -100,6 +103,7 @@ class SelectionReport:
         source: Position | None = None,
         selected: BoolArray | None = None,
         decisions: Mapping[int, str] | None = None,
+        time_s: FloatArray | None = None,
         where: str = "",
         synthetic: bool = False,
     ) -> SelectionReport:
@@ -111,6 +115,8 @@ class SelectionReport:
             Those of the run that `odd_run` names are enough.
         selected : array of bool, optional
             The answer, if people decided otherwise than the judgement.
+        time_s : array of float, optional
+            Good time of the runs, if it is not all of their time that counts.
         """
         number = odd_run(judgement)
         chosen = judgement.selected if selected is None else selected
@@ -123,6 +129,7 @@ class SelectionReport:
             decisions={run: words for run, words in (decisions or {}).items() if run in about},
             odd=None if number is None else odd_run_of(subruns, number),
             source=source,
+            time_s=judgement.table.elapsed_time_s if time_s is None else time_s,
             where=where,
             generated_at=datetime.now(timezone.utc),
             synthetic=synthetic,
@@ -136,7 +143,7 @@ class SelectionReport:
     @property
     def hours(self) -> float:
         """Hours of the selected runs."""
-        return float(np.nansum(self.judgement.table.elapsed_time_s[self.selected])) / 3600
+        return float(np.nansum(self.time_s[self.selected])) / 3600
 
     def points(self) -> RunPoints:
         """The runs that were asked for, for the plots."""
@@ -169,9 +176,8 @@ class SelectionReport:
 
     def nights(self) -> tuple[NightHours, ...]:
         """The nights with runs that were asked for."""
-        table = self.judgement.table
-        nights, place = np.unique(table.night, return_inverse=True)
-        hours = np.nan_to_num(table.elapsed_time_s) / 3600
+        nights, place = np.unique(self.judgement.table.night, return_inverse=True)
+        hours = np.nan_to_num(self.time_s) / 3600
         rejected = self.asked & ~self.selected
 
         def per_night(rows: BoolArray, weights: bool = False) -> list[float]:
