@@ -163,14 +163,14 @@ def test_a_held_job_says_so_and_does_not_fail(site_file: Path, client: ClusterCl
 
 def test_an_administrator_requeues_a_job(site_file: Path, client: ClusterClient, slurm_lab: SlurmLab) -> None:
     """It is submitted with --no-requeue; who insists gets it run again under the same number, and the product whole."""
-    context = one_stage(site_file, [toy_step(1, shell('test -e "$(dirname "$0")/flag" || sleep 100; $COPY'))])
+    script = 'cd "$(dirname "$0")"; test -e flag || { touch begun; sleep 100; }; $COPY'
+    context = one_stage(site_file, [toy_step(1, shell(script))])
     record = send(context, client, unique())
-    running_node(slurm_lab, record.job)
     task = f"{record.job}_0"
     with pytest.raises(TransportError, match="disabled"):
         slurm_lab.ssh(f"scontrol requeue {task}")
     follower = Follower(context.site, [record.job])
-    follower.hears("1 running")
+    follower.until((context.site.base / "begun").exists)
     (context.site.base / "flag").touch()
     slurm_lab.ssh(f"scontrol update jobid={task} requeue=1 && scontrol requeue {task}")
     follower.hears("1 waiting")

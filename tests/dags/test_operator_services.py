@@ -19,6 +19,7 @@ from lstops.cluster.client import ClusterClient, open_client
 from lstops.cluster.records import Owner, all_records
 from lstops.cluster.stage import prepare, submit, wanted_resources
 from lstops.embedded.airflow_env import AirflowFolders
+from lstops.embedded.errors import ServiceError
 from lstops.embedded.rest import AirflowClient, TaskInstance
 from lstops.embedded.services import Services
 from lstops.site.layout import Layout
@@ -131,8 +132,10 @@ def test_a_task_marked_failed_cancels_its_job(world: World) -> None:
 
 
 def test_a_cleared_task_cancels_its_job_and_starts_another(world: World) -> None:
-    run = world.start("cleared", 'test -e "$(dirname "$0")/flag" || sleep 250; $COPY', 20)
+    script = 'cd "$(dirname "$0")"; test -e flag || { touch begun; sleep 250; }; $COPY'
+    run = world.start("cleared", script, 20)
     job = world.deferred(run)
+    world.until((world.site.base / "begun").exists)
     (world.site.base / "flag").touch()
     world.airflow.clear("stage", run)
     world.until(lambda: world.states(job) == [f"CANCELLED by {os.getuid()}"])
@@ -154,9 +157,15 @@ def test_a_killed_triggerer_cancels_nothing_and_the_wait_goes_on(world: World) -
 
 
 def test_a_deleted_run_cancels_its_job(world: World) -> None:
+    """Airflow deletes no run that is under way: it is marked failed first."""
     run = world.start("deleted", "sleep 250", 35)
     job = world.deferred(run)
-    world.airflow.request("DELETE", f"/dags/stage/dagRuns/{run}")
+    path = f"/dags/stage/dagRuns/{run}"
+    with pytest.raises(ServiceError, match="cannot be deleted in running state"):
+        world.airflow.request("DELETE", path)
+    assert world.states(job) == ["RUNNING"]
+    world.airflow.request("PATCH", path, json={"state": "failed"})
+    world.airflow.request("DELETE", path)
     world.until(lambda: world.states(job) == [f"CANCELLED by {os.getuid()}"])
 
 
