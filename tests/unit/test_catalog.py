@@ -121,10 +121,10 @@ def test_verdicts_are_replaced_not_doubled(url: str) -> None:
                 session, NIGHT, "p" * 64, [EffectiveVerdict(verdict, (), verdict.selected) for verdict in found]
             )
     with catalog_session() as session:
-        found = verdicts(session, NIGHT, "notebook")
-        assert sorted(found) == [1, 2]
-        assert not found[1].selected
-        assert all(isinstance(reason, str) and reason for reason in found[1].reasons)
+        stored = verdicts(session, NIGHT, "notebook")
+        assert sorted(stored) == [1, 2]
+        assert not stored[1].selected
+        assert all(isinstance(reason, str) and reason for reason in stored[1].reasons)
 
 
 def test_the_first_cause_of_a_quarantine_stays(url: str) -> None:
