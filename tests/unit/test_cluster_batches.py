@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from lstops.cluster.failure import Cause
 from lstops.cluster.members import Verdict, classify_task
 from lstops.cluster.parsers import AccountingRow, parse_sacct
 from lstops.cluster.records import JobRecord
+from lstops.cluster.script import index_list
 from lstops.cluster.stage import array_size, log_path, next_round, prepare
 from lstops.site.model import Cluster, load_site
 from lstops.step.model import Resources, Step
 from lstops.step.report import Ending, StepReport
+
+from .test_cluster_commands import script_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -78,6 +82,22 @@ def test_every_step_has_one_task_and_a_tried_one_its_own(
     assert all(0 < len(task) <= size for task in tasks)
     assert all(len(task) == 1 for task in tasks if tried & set(task))
     assert make_tasks(indices, dict.fromkeys(tried, 2), size, most) == tasks[:most]
+
+
+@pytest.mark.parametrize(("position", "words"), [("0", ["4", "5", "6"]), ("1", ["17"]), ("2", None)])
+def test_the_script_runs_all_steps_of_its_position(tmp_path: Path, position: str, words: list[str] | None) -> None:
+    (tmp_path / "lstops").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "lstops").chmod(0o755)
+    (tmp_path / "activate").write_text(f"PATH={tmp_path}:$PATH\n")
+    (tmp_path / "x.indices").write_text(f"{index_list(((4, 5, 6), (17,)))}8 $(id)\n")
+    (tmp_path / "job.sh").write_text(script_of(tmp_path))
+    env = {"PATH": "/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": position}
+    done = subprocess.run(["bash", tmp_path / "job.sh"], capture_output=True, text=True, env=env, check=False)
+    if words is None:
+        assert (done.returncode, "no step index at position 2" in done.stderr) == (78, True)
+        return
+    expected = [word for index in words for word in ("--index", index)]
+    assert done.stdout.splitlines() == ["step", "run", str(tmp_path / "plan.json"), *expected], done.stderr
 
 
 def row(state: str, code: str = "0:0", rss: str = "", step: str = "") -> AccountingRow:
