@@ -305,6 +305,19 @@ def test_an_answer_needs_neither_pandas_nor_astropy(catalog: Catalog) -> None:
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
+def test_the_page_with_plots_comes_from_the_catalogue(
+    catalog: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["overlay", "add", "2002", "--include", "--author", "Ana", "--reason", "only <dust>"]) == 0
+    page = tmp_path / "page.html"
+    assert main(["runs", "--target", "Crab", "--good-time", "--report", str(page)]) == 0
+    text = page.read_text()
+    assert f"{catalog.runs('Crab', good_time=True).hours:.2f} h" in text
+    assert "only &lt;dust&gt;" in text
+    assert "The oddest run: 2003" in text
+    assert "2 nights" in text
+
+
 def test_histogram_survives_outliers() -> None:
     assert histogram(np.array([])) == ()
     assert histogram(np.array([np.nan, np.inf])) == ()
