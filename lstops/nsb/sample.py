@@ -130,6 +130,24 @@ def sample_nsb(
     return SampleNsb(median, int(missing.sum()), recommend(median, unknown), typical)
 
 
+def _nearest(
+    rows: NDArray[np.int64], distance: NDArray[np.float64], run_number: NDArray[np.int64], n_runs: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the nearest rows, as many as hold the nearest row of each of the `n_runs` nearest runs.
+
+    Of a million subruns a few hundred are enough, and sorting them all is what would cost.
+    """
+    import numpy as np
+
+    few = 100 * n_runs
+    while few < len(rows):
+        near = distance <= np.partition(distance, few - 1)[few - 1]
+        if len(np.unique(run_number[rows[near]])) >= n_runs:
+            return rows[near], distance[near]
+        few *= 10
+    return rows, distance
+
+
 def typical_subruns(
     subruns: SubrunTable, selected_runs: NDArray[np.int64], median_pe: float, n_typical: int = 5, *, spread: bool
 ) -> tuple[TypicalSubrun, ...]:
@@ -156,6 +174,7 @@ def typical_subruns(
     rows = np.flatnonzero(ours & has_nsb & long_enough)
     distance = np.abs(subruns.diffuse_nsb_std_pe[rows] - median_pe)
     if spread:
+        rows, distance = _nearest(rows, distance, subruns.run_number, n_typical)
         # the place of each subrun among those of its run, then all by place and distance
         order = np.lexsort((subruns.subrun[rows], distance, subruns.run_number[rows]))
         runs = subruns.run_number[rows][order]

@@ -246,3 +246,19 @@ def test_a_run_without_nsb():
     assert notebook.recommendation is Recommendation.WAVEFORM
     nothing = sample_nsb(np.array([np.nan]), table, runs[:1], ignore_unknown=True, spread=True)
     assert (nothing.recommendation, nothing.typical) == (Recommendation.UNKNOWN, ())
+
+
+@pytest.mark.parametrize("n_runs", [1, 3, 5, 20])
+def test_typical_subruns_of_many_are_those_of_a_full_sort(n_runs):
+    """With ties, and with runs far from the median, so that the nearest rows are of few runs."""
+    rng = np.random.default_rng(n_runs)
+    levels = [np.round(rng.normal(2 + i % 4, 0.3, 300), 3) for i in range(n_runs)]
+    parts = [subruns(300, run=2001 + i, diffuse_nsb_std_pe=level) for i, level in enumerate(levels)]
+    table = SubrunTable.concatenate(parts)
+    by_run: dict[int, list[tuple[float, int, int]]] = {}
+    for run, subrun, nsb in zip(table.run_number, table.subrun, table.diffuse_nsb_std_pe, strict=True):
+        by_run.setdefault(int(run), []).append((abs(nsb - 2.0), int(run), int(subrun)))
+    ranked = [(place, *item) for items in by_run.values() for place, item in enumerate(sorted(items))]
+    wanted = [(run, subrun) for _, _, run, subrun in sorted(ranked)[:5]]
+    found = typical_subruns(table, np.array(sorted(by_run)), 2.0, 5, spread=True)
+    assert [(item.run_number, item.subrun) for item in found] == wanted
