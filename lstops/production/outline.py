@@ -69,15 +69,15 @@ class Outline:
     steps: tuple[OutlineStep, ...]
 
 
-def outline_of(plan: Plan) -> Outline:
-    """The outline of a plan."""
+def outline_of(plan: Plan, plan_id: str | None = None) -> Outline:
+    """The outline of a plan; its id takes a second to work out for large plans, where it is known it can be given."""
     steps = plan.steps()
     maker = {output.path: index for index, step in enumerate(steps) for output in step.outputs}
     stages = [stage.name for stage in plan.stages for _ in stage.steps]
     return Outline(
-        plan_id=plan.plan_id,
+        plan_id=plan_id or plan.plan_id,
         title=plan.title,
-        production=str(plan.context.get("production", plan.plan_id)),
+        production=str(plan.context.get("production", plan.title)),
         stages=tuple(stage.name for stage in plan.stages),
         steps=tuple(_outline_step(stage, step, maker) for stage, step in zip(stages, steps, strict=True)),
     )
@@ -110,7 +110,7 @@ def node_of(step: OutlineStep) -> Node | None:
 def save_production_plan(plan: Plan, site: Site) -> Path:
     """Write a plan and its outline below the site's work area; returns the plan's path."""
     path = save_plan(plan, site)
-    _write(path.with_name(_FILE), outline_of(plan))
+    _write(path.with_name(_FILE), outline_of(plan, path.parent.name))
     return path
 
 
