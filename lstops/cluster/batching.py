@@ -17,22 +17,26 @@ def batch_size(cluster: Cluster, steps: Collection[Step], resources: Resources) 
     """How many of these steps one array task takes.
 
     As many as the site allows for every kind among them, but never so many that tasks which could run at the same time
-    are missing, or that the sum of the steps' times is more than the partition allows.
+    are missing, or that the sum of the steps' times is more than the partition allows. Where the site file knows no
+    limit of the partition, one, unless it says more.
 
     Parameters
     ----------
     resources : Resources
         What each step asks for.
     """
-    allowed = min(_allowed(cluster, step) for step in steps)
-    at_once = cluster.slots if cluster.scheduler is SchedulerKind.LOCAL else cluster.array_limit
+    local = cluster.scheduler is SchedulerKind.LOCAL
+    at_once = cluster.slots if local else cluster.array_limit
     limits = cluster.partitions.get(resources.partition or "")
+    # SLURM lets a job wait for ever that asks for more time than its partition has
+    unless_told = DEFAULT_BATCH if local or limits else 1
+    allowed = min(_allowed(cluster, step, unless_told) for step in steps)
     in_time = limits.max_time_min // resources.time_min if limits else allowed
     return max(1, min(allowed, -(-len(steps) // at_once), in_time))
 
 
-def _allowed(cluster: Cluster, step: Step) -> int:
-    fallback = 1 if step.environment == CORE_ENVIRONMENT else cluster.batch.get("default", DEFAULT_BATCH)
+def _allowed(cluster: Cluster, step: Step, unless_told: int) -> int:
+    fallback = 1 if step.environment == CORE_ENVIRONMENT else cluster.batch.get("default", unless_told)
     return cluster.batch.get(step.kind, fallback)
 
 

@@ -140,9 +140,10 @@ class Cluster(Frozen):
     deadline_h : float
         A job not finished this long after submission is cancelled.
     batch : dict
-        By kind of step (`default` for the others, 10 unless given): how many steps one array task runs one after the
-        other, at most; fewer if more tasks could run at the same time or the partition's time would not do. 1 gives
-        each step its own task. Steps without lstchain are batched only where their kind is named.
+        By kind of step (`default` for the others; 10 unless given, or 1 where `partitions` lacks the one in use): how
+        many steps one array task runs one after the other, at most; fewer if more tasks could run at the same time or
+        the partition's time would not do. 1 gives each step its own task. Steps without lstchain are batched only where
+        their kind is named.
     warm : bool
         Whether the steps of a task share one import of lstchain; False starts every command by itself.
     """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib.metadata
+import io
 import os
 import random
 import signal
@@ -97,6 +98,9 @@ def _run_main(main: Main, argv: Sequence[str], cwd: Path, environ: Mapping[str, 
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environ)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
     # remembered by the module since its first use
     tempfile.tempdir = None
     sys.argv = [str(Path(sysconfig.get_path("scripts"), argv[0])), *argv[1:]]

@@ -27,11 +27,12 @@ from .test_cluster_commands import script_of
 
 pytestmark = pytest.mark.timeout(120)
 
+LONG = {"short": {"max_time_min": 10000, "max_mem_mb": 1000, "max_cpus": 1}}
 ASKED = Resources(mem_mb=1000, time_min=30)
 
 
 def cluster(**more: object) -> Cluster:
-    return Cluster.model_validate({"name": "c", "scheduler": "slurm", "array_limit": 2, **more})
+    return Cluster.model_validate({"name": "c", "scheduler": "slurm", "array_limit": 2, "partitions": LONG, **more})
 
 
 def science(count: int, kind: str = "dl1ab") -> list[Step]:
@@ -42,6 +43,8 @@ def science(count: int, kind: str = "dl1ab") -> list[Step]:
     ("settings", "count", "size"),
     [
         ({}, 100, 10),  # the default
+        ({"partitions": {}}, 100, 1),  # whose time limit nobody knows
+        ({"partitions": {}, "batch": {"default": 10}}, 100, 10),
         ({}, 1, 1),
         ({}, 2, 1),  # both can run at the same time
         ({}, 5, 3),
@@ -50,7 +53,7 @@ def science(count: int, kind: str = "dl1ab") -> list[Step]:
         ({"batch": {"default": 1}}, 100, 1),
         ({"batch": {"dl1ab": 4, "default": 1}}, 100, 4),
         ({"batch": {"irf": 4}}, 100, 10),
-        ({"scheduler": "local", "slots": 4, "array_limit": 1}, 8, 2),
+        ({"scheduler": "local", "slots": 4, "array_limit": 1, "partitions": {}}, 8, 2),
         # the partition's time is enough for three
         ({"partitions": {"short": {"max_time_min": 100, "max_mem_mb": 1000, "max_cpus": 1}}}, 100, 3),
         ({"partitions": {"short": {"max_time_min": 20, "max_mem_mb": 1000, "max_cpus": 1}}}, 100, 1),
@@ -66,7 +69,7 @@ def test_steps_without_lstchain_share_a_task_only_on_request() -> None:
     assert batch_size(cluster(), steps, ASKED) == 1
     assert batch_size(cluster(batch={"default": 5}), steps, ASKED) == 1
     assert batch_size(cluster(batch={"copy": 5}), steps, ASKED) == 5
-    assert batch_size(cluster(), [*steps, *science(20)], ASKED) == 1
+    assert batch_size(cluster(), [*steps, *science(20)], ASKED.model_copy(update={"partition": "short"})) == 1
 
 
 @given(
