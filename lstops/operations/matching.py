@@ -192,7 +192,8 @@ def subruns_to_drop(session: Session, answer: RunList) -> dict[int, tuple[int, .
     person's decision, loses only the subruns that people dropped.
     """
     good, found = answer.good_time or {}, {}
-    runs = set(good) | set(answer.overlay)
+    taken = answer.selected | answer.selected_as_whole
+    runs = (set(good) | set(answer.overlay)) & set(answer.history.table.run_number[taken].tolist())
     subruns = load_subruns(session, runs=sorted(runs), columns=["run_number", "subrun"]) if runs else None
     for run in sorted(runs):
         people = {number for record in answer.overlay.get(run, ()) if record.active for number in record.subruns}

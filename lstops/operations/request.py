@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lstops.catalog.database import catalog_session
@@ -104,7 +105,7 @@ def answer(session: Session, profile: Profile, request: ReductionRequest) -> Ans
     """
     place = load_targets().find(request.target) if request.target.strip() else None
     position = {"source_ra_deg": place.ra_deg, "source_dec_deg": place.dec_deg} if place else {}
-    dates = {"dates": request.dates} if request.dates else {}
+    dates = {"dates": found_dates} if (found_dates := request.dates or _dates_of(session, request.runs)) else {}
     zenith = (request.zd_min_deg, request.zd_max_deg)
     question = SelectionRequest.model_validate({**position, **dates, "zenith_deg": zenith})
     found = list_runs(session, profile, question)
@@ -114,6 +115,12 @@ def answer(session: Session, profile: Profile, request: ReductionRequest) -> Ans
     taken = tuple(sorted(run for run in found.runs if not wanted or run in wanted))
     source = Source(place.name, place.ra_deg, place.dec_deg) if place else _source_of(found, request.runs)
     return Answer(source, found, taken)
+
+
+def _dates_of(session: Session, runs: Sequence[int]) -> tuple[int, int] | None:
+    """The nights of runs, so that not the whole history is judged; None if the catalogue knows none of them."""
+    nights = [int(Night(night)) for night in session.scalars(select(RunRow.night).where(RunRow.run_id.in_(runs)))]
+    return (min(nights), max(nights)) if nights else None
 
 
 def _source_of(found: RunList, runs: Sequence[int]) -> Source:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from lstops.errors import ConfigError
+from lstops.operations.request_cli import PASSWORD, URL, USER, airflow_client, run_id
 from lstops.reduction.request import ReductionRequest, parse_request
 
 EMPTY = {"target": None, "runs": [], "since": None, "until": "", "zd_max_deg": 30.0, "profile": None, "cuts": None}
@@ -54,3 +58,26 @@ def test_wrong_fields_are_named(form: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match="the request is wrong") as caught:
         parse_request(form)
     assert words in caught.value.what
+
+
+def test_which_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (URL, USER, PASSWORD, "LSTOPS_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert airflow_client() is None
+    monkeypatch.setenv(URL, "http://localhost:1")
+    with pytest.raises(ConfigError, match=f"{USER} and {PASSWORD} not set"):
+        airflow_client()
+    monkeypatch.setenv(USER, "op")
+    monkeypatch.setenv(PASSWORD, "secret")
+    client = airflow_client()
+    assert client is not None
+    assert client.url == "http://localhost:1"
+    client.close()
+
+
+def test_every_field_of_the_request_is_in_the_form_of_the_dag(repository: Path) -> None:
+    """The DAG refuses what it does not know, and the request what the DAG made up."""
+    text = (repository / "dags/reduction.py").read_text()
+    fields = set(ReductionRequest.model_fields)
+    assert fields == set(re.findall(r'^        "(\w+)": (?:_empty|Param)\(', text, re.MULTILINE))
+    assert run_id(ReductionRequest(target="Crab")).startswith("Crab_all_")
