@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lstops.production.adopt_cli import adopt_command
 from lstops.production.findings import Severity, Tree, counted
 from lstops.production.lint import LintReport, lint_file
 from lstops.production.plan_cli import plan_command
@@ -27,6 +28,7 @@ app = typer.Typer(help="Monte Carlo productions: configurations, plans, state.",
 app.command("plan")(plan_command)
 app.command("status")(status_command)
 app.command("holes")(holes_command)
+app.command("adopt")(adopt_command)
 app.command("register")(register_command)
 app.command("list")(list_command)
 app.command("history")(history_command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,7 +64,6 @@ def plan_command(
     from lstops.night import Night
     from lstops.operations.planning import ProductionRequest, plan_request, store
     from lstops.production.cost import cost_table
-    from lstops.production.from_lstmcpipe import DEFAULT_ROOTS
     from lstops.production.needs import ZenithRange
     from lstops.site.model import load_site
 
@@ -71,7 +71,7 @@ def plan_command(
     request = ProductionRequest(
         config=config,
         lstchain_config=lstchain_config,
-        roots=tuple(_root(text) for text in root) if root else DEFAULT_ROOTS,
+        roots=roots_of(root),
         night=Night.parse(night) if night else None,
         runs=tuple(_numbers(runs, int, "run")),
         profile=profile,
@@ -98,6 +98,13 @@ def plan_command(
         typer.echo(str(path))
     if dry_run:
         typer.echo("not stored: " + (", ".join(p.plan.plan_id for p in planned if p.plan) or "nothing to plan"))
+
+
+def roots_of(texts: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
+    """The option --root: prefixes of a configuration's paths, and where they are below the site's base."""
+    from lstops.production.from_lstmcpipe import DEFAULT_ROOTS
+
+    return tuple(_root(text) for text in texts) if texts else DEFAULT_ROOTS
 
 
 def _root(text: str) -> tuple[str, str]:
