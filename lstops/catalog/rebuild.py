@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any
 
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
@@ -15,7 +16,8 @@ from lstops.catalog.products import record_manifests
 from lstops.catalog.tables import OverlayRow, ProductRow
 from lstops.errors import DataError, LstOpsError
 from lstops.publish import model
-from lstops.publish.versions import list_versions, version_folders
+from lstops.publish.versions import bundle_of, list_versions, version_folders
+from lstops.quality.overlay import OverlayAction
 from lstops.site.layout import Layout
 from lstops.step.manifest import ManifestStore
 
@@ -76,32 +78,46 @@ def rebuild_products(session: Session, layout: Layout, progress: Progress) -> Re
     return RebuiltProducts(before, products, versions, tuple(skipped))
 
 
-def restore_decisions(session: Session, layout: Layout) -> int:
+def restore_decisions(session: Session, layout: Layout) -> tuple[int, tuple[str, ...]]:
     """Take people's decisions about runs from the published versions; those that are known stay as they are.
 
-    Only what was exported with a bundle can come back: decisions about runs that were never published are lost with the
-    database, and a revocation after the publication is not in the bundle.
+    For each run the version that was published last and tells of it counts: what was revoked before is not in it. Only
+    what was exported with a bundle can come back.
 
     Returns
     -------
     int
         Number of decisions that were not known.
+    tuple of str
+        What could not be used, and why.
     """
     known = {
         (row.run_id, row.action, row.author, row.reason, row.created_at) for row in session.scalars(select(OverlayRow))
     }
-    restored = 0
-    for folder in version_folders(layout):
-        for version in list_versions(folder, layout):
-            path = layout.absolute(version.path) / model.DECISIONS
-            for item in json.loads(path.read_text()) if path.is_file() else []:
-                made = datetime.fromisoformat(item["created_at"].replace("Z", "+00:00")).astimezone(timezone.utc)
-                key = (item["run_id"], item["action"], item["author"], item["reason"], made)
-                if key in known:
-                    continue
+    versions = [v for folder in version_folders(layout) for v in list_versions(folder, layout)]
+    told: set[int] = set()
+    restored, skipped = 0, []
+    for version in sorted(versions, key=lambda v: (v.published_at, v.path), reverse=True):
+        path = layout.absolute(version.path) / model.DECISIONS
+        try:
+            rows = [_overlay(item) for item in json.loads(path.read_text())]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            skipped.append(f"{layout.relative(path)}: {error}")
+            continue
+        for row in rows:
+            key = (row.run_id, row.action, row.author, row.reason, row.created_at)
+            if row.run_id not in told and key not in known:
                 known.add(key)
+                session.add(row)
                 restored += 1
-                names = ("run_id", "action", "author", "reason", "created_at")
-                session.add(OverlayRow(subruns=item["subruns"], **dict(zip(names, key, strict=True))))
+        told |= {row.run_id for row in rows} | set(bundle_of(path.parent).get("runs", ()))
     session.flush()
-    return restored
+    return restored, tuple(skipped)
+
+
+def _overlay(item: dict[str, Any]) -> OverlayRow:
+    made = datetime.fromisoformat(item["created_at"].replace("Z", "+00:00")).astimezone(timezone.utc)
+    action = OverlayAction(item["action"]).value
+    text_of = {name: str(item[name]) for name in ("author", "reason")}
+    subruns = [int(subrun) for subrun in item["subruns"]]
+    return OverlayRow(run_id=int(item["run_id"]), action=action, subruns=subruns, created_at=made, **text_of)

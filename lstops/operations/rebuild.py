@@ -70,6 +70,7 @@ def rebuild(site: Site, *, nights: bool = True, decisions: bool = False, progres
     """
     layout = layout_of(site)
     skipped: list[str] = []
+    restored: int | None = None
     with catalog_session() as session:
         products = rebuild_products(session, layout, progress)
         skipped += products.skipped
@@ -83,7 +84,9 @@ def rebuild(site: Site, *, nights: bool = True, decisions: bool = False, progres
             for production in found:
                 register_production(session, production, site.production.register_as)
                 productions.append(production.name)
-        restored = restore_decisions(session, layout) if decisions else None
+        if decisions:
+            restored, unusable = restore_decisions(session, layout)
+            skipped += unusable
         progress("committing")
     done = []
     for night in nights_of(site, layout) if nights else ():

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from lstops.catalog.database import catalog_session
-from lstops.catalog.tables import LineageRow, ProductRow
+from lstops.catalog.tables import LineageRow, NightRow, ProductRow, RunRow, VerdictRow
 
 Dump = dict[str, list[tuple[Any, ...]]]
 
@@ -30,3 +30,13 @@ def derivable() -> Dump:
         "product": sorted((tuple(row) for row in products), key=str),
         "lineage": sorted((tuple(row) for row in lineage), key=str),
     }
+
+
+def of_nights() -> Dump:
+    """Nights, runs and verdicts, in order, without when they were ingested and judged."""
+    found = {}
+    with catalog_session() as session:
+        for table in (NightRow, RunRow, VerdictRow):
+            columns = [c for c in table.__table__.columns if c.name not in ("ingested_at", "judged_at")]
+            found[table.__tablename__] = sorted((tuple(row) for row in session.execute(select(*columns))), key=str)
+    return found

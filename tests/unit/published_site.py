@@ -160,6 +160,6 @@ def make_request(
         "products": tuple(f"{CANDIDATES}/dl3_LST-1.Run{r:05d}.fits" for r in runs),
         "index": (f"{CANDIDATES}/hdu-index.fits.gz", f"{CANDIDATES}/obs-index.fits.gz"),
         "runs": tuple(verdicts),
-        "decisions": (Decision(2001, "accept", "Ana", "moon was down", "2024-01-16T09:00:00Z"),),
+        "decisions": (Decision(2001, "include", "Ana", "moon was down", "2024-01-16T09:00:00Z"),),
     }
     return BundleRequest(**(fields | changes))  # type: ignore[arg-type]

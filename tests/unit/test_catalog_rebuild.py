@@ -20,11 +20,14 @@ from sqlalchemy import select, text
 
 from lstops.catalog.bundles import record_versions
 from lstops.catalog.database import catalog_session, upgrade
+from lstops.catalog.nights import find_night
 from lstops.catalog.products import products, record_manifests
 from lstops.catalog.rebuild import rebuild_products, restore_decisions
 from lstops.catalog.tables import OverlayRow, ProductRow
 from lstops.embedded.postgres import EmbeddedPostgres
 from lstops.errors import DataError
+from lstops.night import Night
+from lstops.operations.nightly import ingest, judge, layout_of
 from lstops.operations.rebuild import production_plans, rebuild
 from lstops.publish.bundle import build_bundle
 from lstops.publish.publisher import publish
@@ -32,9 +35,12 @@ from lstops.publish.versions import remove_tree
 from lstops.publish.withdraw import withdraw
 from lstops.site.layout import Layout
 from lstops.step.manifest import ManifestStore
+from lstops.step.plans import save_plan
 
-from .catalogue import Dump, derivable
+from .catalogue import Dump, derivable, of_nights
+from .conftest import copy_step, make_plan
 from .conftest import make_site as make_site_file
+from .datachecks import write_datacheck
 from .published_site import FOLDER, make_production, make_request, make_site
 
 STATUS = [c.name for c in ProductRow.__table__.columns if c.name != "id"].index("status")
@@ -114,16 +120,56 @@ def test_what_was_altered_in_the_catalogue_is_put_right_and_decisions_stay(layou
         assert [row.author for row in session.scalars(select(OverlayRow))] == ["Eva"]
 
 
-def test_decisions_come_back_from_the_versions_only_if_asked_for(layout: Layout) -> None:
-    rebuild_here(layout)
+def test_decisions_come_back_from_the_versions_only_if_asked_for(layout: Layout, tmp_path: Path) -> None:
     with catalog_session() as session:
         assert session.scalars(select(OverlayRow)).all() == []
     for expected in (1, 0):  # the three versions hold the same decision; asking again changes nothing
         with catalog_session() as session:
-            assert restore_decisions(session, layout) == expected
+            assert restore_decisions(session, layout) == (expected, ())
     with catalog_session() as session:
         (row,) = session.scalars(select(OverlayRow))
         assert (row.run_id, row.author, row.reason, row.created_at.hour) == (2001, "Ana", "moon was down", 9)
+
+
+def test_the_last_version_that_tells_of_a_run_counts(layout: Layout, tmp_path: Path) -> None:
+    """The decision was revoked before v0003, which publishes the run without it; v0002 is damaged."""
+    layout = Layout(Path(shutil.copytree(layout.base, tmp_path / "copy", symlinks=True)))
+    for version, content in (("v0003", "[]"), ("v0002", '[{"run_id": 2003, "action": "frobnicate"}]')):
+        victim = layout.absolute(f"{FOLDER}/{version}/decisions.json")
+        victim.chmod(0o640)
+        victim.write_text(content)
+    with catalog_session() as session:
+        restored, skipped = restore_decisions(session, layout)
+    assert restored == 0
+    assert [what.split(":")[0] for what in skipped] == [f"{FOLDER}/v0002/decisions.json"]
+    remove_tree(layout.base / "DL3")
+
+
+def test_nights_come_back_with_runs_verdicts_and_plans(
+    server: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, night = make_site_file(tmp_path), Night.parse("20240115")
+    folder = layout_of(site).absolute(layout_of(site).datacheck(night, site.nightly.pipeline_version)).parent
+    folder.mkdir(parents=True)
+    write_datacheck(folder)
+    about = {"kind": "reduction", "context": {"night": str(night)}}
+    plans = [make_plan((copy_step("a", name),)).model_copy(update=about) for name in ("out/b", "out/c")]
+    for plan in plans:
+        save_plan(plan, site)
+    monkeypatch.setenv("LSTOPS_DATABASE_URL", server.url("catalogue"))
+    with catalog_session() as session:
+        session.execute(text("TRUNCATE product, lineage, overlay, night CASCADE"))
+    ingest(site, night)
+    judge(site, night)
+    with catalog_session() as session:
+        find_night(session, night).reduction_plan = plans[1].plan_id
+    registered = of_nights()
+    monkeypatch.setenv("LSTOPS_DATABASE_URL", server.url("empty"))
+    with catalog_session() as session:
+        session.execute(text("TRUNCATE product, lineage, overlay, night CASCADE"))
+    assert rebuild(site).nights == ("20240115",)
+    assert of_nights() == registered
+    assert {len(rows) for rows in registered.values()} != {0}
 
 
 KILLED = """
