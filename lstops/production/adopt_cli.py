@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from lstops.production.plan_cli import SiteOption, roots_of
 from lstops.production.stages import StageName
 
@@ -41,9 +42,8 @@ def adopt_command(
     found = adopt(chosen, plan, in_environment)
     for item in found:
         if item.outcome is Adoption.REFUSED:
-            console.print(
-                f"[red]refused[/red] {item.step.label}: {item.why}\n    remedy: {item.remedy}", highlight=False
-            )
+            typer.secho(f"refused {item.step.label}: {item.why}", fg=typer.colors.RED)
+            typer.echo(f"    remedy: {item.remedy}")
     counts = Counter(item.outcome for item in found)
     typer.echo(f"{plan.title}: " + ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Adoption))
     if counts[Adoption.REFUSED]:
