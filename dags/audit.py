@@ -9,6 +9,7 @@ from typing import Any
 from airflow.sdk import dag, task
 
 from lstops.airflow.context import site_of_environment
+from lstops.airflow.notifier import FailureNotifier
 from lstops.airflow.policy import stage_retry_policy, submission_pool
 
 #: At noon UTC, when the night's reduction is usually over. A site may choose another cron expression; empty: by hand.
@@ -31,7 +32,12 @@ DOC = """
     start_date=datetime(2024, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30), "retry_policy": stage_retry_policy()},
+    default_args={
+        "retries": 2,
+        "retry_delay": timedelta(seconds=30),
+        "retry_policy": stage_retry_policy(),
+        "on_failure_callback": FailureNotifier(),
+    },
     tags=["lstops"],
     doc_md=DOC,
 )
