@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 
-from lstops.errors import JobFailure, LstOpsError, StepKilled
+from lstops.errors import JobFailure, LstOpsError, StepKilled, StorageError
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.model import Plan, Step
@@ -179,7 +179,9 @@ def _run_apart(
 
     ended = interrupts.wait(fork(child))
     if _identity(path) == before and ended.status != 0:
-        write_report(path, _crash_report(plan, index, step, job, started, ended))
+        # a full disk may be the reason that there is none
+        with contextlib.suppress(StorageError):
+            write_report(path, _crash_report(plan, index, step, job, started, ended))
     report = read_report(path)
     if ended.status == 0 and report is not None:
         say(f"{report.label}: {report.ending.value}")
