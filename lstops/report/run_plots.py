@@ -64,7 +64,7 @@ def _draw(figure: Any, points: RunPoints, subruns: SubrunRates | None) -> None:
             label="subruns", zorder=1,
         )  # fmt: skip
     for axis, (column, label, _) in zip(axes, _PANELS, strict=True):
-        _panel(axis, points, column, few)
+        _panel(axis, points, column, few, subruns)
         axis.set_ylabel(label)
     if few:
         _numbers(axes[0], points)
@@ -78,13 +78,23 @@ def _draw(figure: Any, points: RunPoints, subruns: SubrunRates | None) -> None:
     # half an hour at least, also around a single run
     margin = max(900.0, 0.015 * float(np.ptp(points.start_s)))
     axes[-1].set_xlim(*_utc(np.array([points.start_s.min() - margin, np.nanmax(_ends(points)) + margin])))
-    locator = AutoDateLocator(maxticks=9)
+    locator = AutoDateLocator(minticks=3, maxticks=10)
     axes[-1].xaxis.set_major_locator(locator)
     axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes[-1].set_xlabel("UTC")
 
 
-def _panel(axis: Any, points: RunPoints, column: str, few: bool) -> None:
+def _seen(values: FloatArray, points: RunPoints, column: str, subruns: SubrunRates | None) -> tuple[float, ...]:
+    """What an axis has to show besides most of the runs."""
+    lines = points.limits.get(column, ())
+    if column == "zenith_deg":  # has no absurd values
+        return (*lines, float(values.min()), float(values.max()))
+    if column == "r422" and subruns is not None and np.isfinite(subruns.r422).any():
+        return (*lines, *map(float, np.nanpercentile(subruns.r422, [1, 99])))
+    return tuple(lines)
+
+
+def _panel(axis: Any, points: RunPoints, column: str, few: bool, subruns: SubrunRates | None) -> None:
     values: FloatArray = getattr(points, column)
     tidy(axis)
     finite = np.isfinite(values)
@@ -92,7 +102,7 @@ def _panel(axis: Any, points: RunPoints, column: str, few: bool) -> None:
         say(axis, "not measured")
         axis.set_yticks([])
         return
-    low, high = limits_for(values[finite], points.limits.get(column, ()))
+    low, high = limits_for(values[finite], _seen(values[finite], points, column, subruns))
     many = len(points) > MANY
     size = 38 if few else 16 if not many else 9
     for standing, members in points.groups():
@@ -197,7 +207,7 @@ def _draw_hours(figure: Any, points: RunPoints) -> None:
     axis.set_ylabel("hours per month" if by_month else "hours per night")
     axis.set_ylim(0, 1.05 * max(bottom.max(), 0.1))
     axis.set_xlim(bins[0] - np.timedelta64(1, "D"), bins[-1] + np.timedelta64(int(width[-1]) + 2, "D"))
-    locator = AutoDateLocator(maxticks=9)
+    locator = AutoDateLocator(minticks=3, maxticks=10)
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axis.set_xlabel("month" if by_month else "night (date of its evening)")
