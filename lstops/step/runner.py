@@ -8,7 +8,6 @@ the next attempt replaces.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import importlib.metadata
@@ -22,7 +21,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 import lstops
@@ -30,21 +28,16 @@ from lstops.errors import BusyError, DataError, JobFailure, LstOpsError, Product
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.assess import changed_outputs
+from lstops.step.guards import storage_errors, terminable
 from lstops.step.inputs import InputReader, environment_version
 from lstops.step.manifest import ArtifactRecord, Manifest, full_state
 from lstops.step.model import CORE_ENVIRONMENT, Plan, Step, step_key, substitute
 from lstops.step.processes import Ended, Start, start_command
 from lstops.step.report import Ending, StepReport, write_report
+from lstops.step.staging import Staging, move_into_place, tidy
 
 _TAIL_BYTES = 4000
 _VERSIONED = ("lstchain", "ctapipe", "ctapipe-io-lst", "scikit-learn", "numpy", "tables", "astropy", "pyirf", "gammapy")
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-
-
-class TerminatedError(LstOpsError):
-    """The scheduler or a person asked the process to end."""
-
-    exit_code = 143
 
 
 def run_step(plan: Plan, index: int, site: Site, job: str = "", start: Start = start_command) -> StepReport:
@@ -94,7 +87,7 @@ def run_step(plan: Plan, index: int, site: Site, job: str = "", start: Start = s
         )
 
     try:
-        with _storage_errors(layout.base), _terminable():
+        with storage_errors(layout.base), terminable():
             ending = attempt.run()
     except LstOpsError as error:
         # On a full disk the report may not fit either; the first error is the one to tell.
@@ -184,18 +177,18 @@ class _Attempt:
             yield
 
     @contextlib.contextmanager
-    def _staging(self) -> Iterator[_Staging]:
+    def _staging(self) -> Iterator[Staging]:
         """A fresh staging folder; what a dead attempt left behind goes first (we hold the lock)."""
         self.layout.staging.mkdir(parents=True, exist_ok=True)
         for left in self.layout.staging.glob(f"{self.identity}-*"):
             shutil.rmtree(left, ignore_errors=True)
         root = self.layout.staging / f"{self.identity}-{os.getpid()}"
         try:
-            yield _Staging.make(root, self.step, self.layout)
+            yield Staging.make(root, self.step, self.layout)
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
-    def _execute(self, staging: _Staging) -> _Usage:
+    def _execute(self, staging: Staging) -> _Usage:
         from lstops.science.environment import science_environ
 
         environ = {**os.environ, **science_environ(staging.scratch)}
@@ -245,7 +238,7 @@ class _Attempt:
             f"{self.step.label}: {command} ended with exit status {status}{last}", f"read the end of {self.log}."
         )
 
-    def _verify(self, staging: _Staging) -> list[ArtifactRecord]:
+    def _verify(self, staging: Staging) -> list[ArtifactRecord]:
         from lstops.step.verify import InputFacts, verify
 
         inputs = [InputFacts(r.name, r.kind, self.layout.absolute(r.path), r.facts) for r in self.records]
@@ -310,68 +303,6 @@ class _Usage:
     max_rss_mb: float
 
 
-@dataclass(frozen=True)
-class _Staging:
-    root: Path
-    scratch: Path
-    out: dict[str, Path]
-    values: dict[tuple[str, str], str]
-
-    @classmethod
-    def make(cls, root: Path, step: Step, layout: Layout) -> _Staging:
-        scratch = root / "scratch"
-        scratch.mkdir(parents=True)
-        values = {("scratch", ""): str(scratch)}
-        # Outputs that end in one folder are staged in one folder: some commands write several files at once.
-        parents: dict[Path, Path] = {}
-        out: dict[str, Path] = {}
-        for output in step.outputs:
-            final = layout.absolute(output.path)
-            folder = parents.setdefault(final.parent, root / f"out{len(parents)}")
-            folder.mkdir(exist_ok=True)
-            out[output.name] = folder / final.name
-            values["out", output.name] = str(out[output.name])
-            values["outdir", output.name] = str(folder)
-        for item in step.inputs:
-            path = layout.absolute(item.path)
-            values["in", item.name] = str(path)
-            if item.group:
-                folder = root / f"in-{item.group}"
-                folder.mkdir(exist_ok=True)
-                (folder / path.name).symlink_to(path)
-                values["indir", item.group] = str(folder)
-        for name, text in step.files.items():
-            path = root / "files" / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
-            values["file", name] = str(path)
-        return cls(root, scratch, out, values)
-
-
-def tidy(path: Path) -> None:
-    """Give a product its modes (0640, folders 0750) and make its content durable before it is renamed."""
-    members = [path, *path.rglob("*")] if path.is_dir() else [path]
-    for member in members:
-        member.chmod(0o750 if member.is_dir() else 0o640)
-        handle = os.open(member, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def move_into_place(staged: Path, final: Path, staging_root: Path) -> None:
-    """Rename a staged product to its final name on the same file system.
-
-    A file replaces its predecessor in one step. A folder cannot: its predecessor is moved aside first. Its manifest is
-    gone by then, so nobody takes the gap for a product.
-    """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    if final.is_dir() and not final.is_symlink():
-        final.rename(staging_root / f"old-{final.name}")
-    os.replace(staged, final)
-
-
 def software_versions(site: Site, step: Step) -> dict[str, str]:
     """Versions for the manifest.
 
@@ -392,41 +323,6 @@ def software_versions(site: Site, step: Step) -> dict[str, str]:
                 f"correct `activate` of environment {step.environment!r} in the site file.",
             )
     return versions
-
-
-@contextlib.contextmanager
-def _storage_errors(base: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL_DISK:
-            raise StorageError(
-                f"no space left below {base} ({error.strerror}).", "free space, then run again; nothing was kept."
-            ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise StorageError(
-                f"{error.filename or base} is not writable ({error.strerror}).", "correct the permissions."
-            ) from error
-        raise
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Turn SIGTERM (time limit, scancel) into an exception, so that staging is removed and a report written.
-
-    Once is enough: a second one must not interrupt that, so it is ignored from then on.
-    """
-
-    def on_term(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise TerminatedError("the step was asked to end (SIGTERM).", "see the job: time limit or cancelled?")
-
-    previous = signal.signal(signal.SIGTERM, on_term)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGTERM) is on_term:
-            signal.signal(signal.SIGTERM, previous)
 
 
 def _now() -> str:

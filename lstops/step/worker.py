@@ -24,10 +24,11 @@ from types import FrameType
 from lstops.errors import JobFailure, LstOpsError, StepKilled, StorageError
 from lstops.site.layout import Layout
 from lstops.site.model import Site
+from lstops.step.guards import TerminatedError
 from lstops.step.model import Plan, Step
 from lstops.step.processes import Ended, Start, fork, start_command, threads, wait_for
 from lstops.step.report import Ending, StepReport, read_report, write_report
-from lstops.step.runner import TerminatedError, run_step, step_at
+from lstops.step.runner import run_step, step_at
 from lstops.step.worker_tools import WarmTools, console_scripts, freeze, load_tools, tools_worth_warming
 
 Say = Callable[[str], None]

@@ -21,7 +21,8 @@ from lstops.step.manifest import ManifestStore
 from lstops.step.model import ArtifactKind, Input, Plan
 from lstops.step.plans import save_plan
 from lstops.step.report import Ending, read_report
-from lstops.step.runner import move_into_place, run_step
+from lstops.step.runner import run_step
+from lstops.step.staging import move_into_place
 
 from .conftest import copy_step, make_plan, make_site
 
