@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ from lstops.quality.tables import SubrunTable
 from lstops.reduction.cuts import load_cuts
 from lstops.site.model import Site
 from lstops.step.assess import Standing, assess
-from lstops.step.manifest import Manifest, ManifestStore
+from lstops.step.manifest import Manifest, ManifestStore, full_state
 from lstops.step.model import ArtifactKind, Plan
 from lstops.step.plans import load_plan
 
@@ -218,6 +218,24 @@ def require_whole(site: Site, plan: Plan) -> None:
     )
 
 
+def require_unchanged(site: Site, manifests: Iterable[Manifest]) -> None:
+    """Refuse forests and responses whose content is not what the verifiers saw; size and time can be forged.
+
+    Raises
+    ------
+    ProductInvalid
+        Naming the first that differs.
+    """
+    layout = layout_of(site)
+    used = (ArtifactKind.MODELS, ArtifactKind.IRF, ArtifactKind.LSTCHAIN_CONFIG)
+    for output in (o for manifest in manifests for o in manifest.outputs if o.kind in used):
+        if full_state(layout.absolute(output.path)).sha256 != output.state.sha256:
+            raise ProductInvalid(
+                f"{output.path} is not what was verified when it was made.",
+                "remove it and run mc_production again, and find out who changed it.",
+            )
+
+
 def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
     """What a finished plan registers: one production a declination line. Nothing is written.
 
@@ -293,12 +311,13 @@ def register(site: Site, plan_id: str) -> str:
     Raises
     ------
     ProductInvalid
-        If the production has a hole.
+        If the production has a hole, or its forests or responses are not what was verified when they were made.
     """
     productions = registrations(site, plan_id)
-    plan = load_plan(layout_of(site).plan_file(plan_id))
+    manifests = manifests_of(site, load_plan(layout_of(site).plan_file(plan_id)))
+    require_unchanged(site, manifests)
     with catalog_session() as session:
-        record_manifests(session, manifests_of(site, plan))
+        record_manifests(session, manifests)
         for production in productions:
             if register_production(session, production, site.production.register_as) == CURRENT:
                 row = session.get_one(ProductionRow, (production.name, production.line))

@@ -33,13 +33,43 @@ DAG = textwrap.dedent(
     """One stage of the plan that the run names."""
     from airflow.sdk import DAG
 
+    from lstops.airflow.notifier import FailureNotifier
     from lstops.airflow.operator import PlanStageOperator
 
-    with DAG("stage", schedule=None):
+    with DAG("stage", schedule=None, default_args={"on_failure_callback": FailureNotifier("SITE")}):
         PlanStageOperator(
             task_id="one", plan_id="{{ dag_run.conf['plan_id'] }}", stage="one", site="SITE", wait_s=0, retries=1
         )
     '''
+)
+
+APPROVAL = textwrap.dedent(
+    """
+    from airflow.sdk import DAG, task
+
+    from lstops.airflow.approval import CostApproval
+
+    with DAG("approval", schedule=None, default_args={"retries": 1}):
+
+        @task
+        def preview(**context):
+            needed = context["dag_run"].conf["needed"]
+            return {"title": "toy: 5000 CPU hours", "text": "| stage | CPU (h) |", "needed": needed}
+
+        @task
+        def compute():
+            print("computed")
+
+        @task
+        def register():
+            print("registered")
+
+        def price(name):
+            return "{{ ti.xcom_pull(task_ids='preview')['" + name + "'] }}"
+
+        approve = CostApproval(task_id="approve", subject=price("title"), body=price("text"), needed=price("needed"))
+        preview() >> approve >> compute() >> register()
+    """
 )
 
 
@@ -93,6 +123,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterato
     for name in ("dags", "plugins"):
         (home / name).mkdir(parents=True)
     (home / "dags" / "stage.py").write_text(DAG.replace("SITE", str(site_file)))
+    (home / "dags" / "approval.py").write_text(APPROVAL)
     (home / "dags" / "audit.py").write_text((repository / "dags" / "audit.py").read_text())
     (home / "plugins" / "lstops_plugin.py").write_text((repository / "plugins" / "lstops_plugin.py").read_text())
     services = Services(
@@ -104,7 +135,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterato
     try:
         services.start()
         airflow = services.client("admin")
-        for dag in ("stage", "audit"):
+        for dag in ("stage", "audit", "approval"):
             airflow.wait_for_dag(dag)
             airflow.unpause(dag)
         yield World(services, airflow, site, site_file, open_client(site))
@@ -206,13 +237,39 @@ def test_the_audit_cancels_what_nobody_waits_for(world: World) -> None:
     world.until(lambda: world.states(kept) == [f"CANCELLED by {os.getuid()}"])
 
 
+def approval_states(world: World, run: str) -> dict[str, str | None]:
+    return {task.task_id: task.state for task in world.airflow.task_instances("approval", run)}
+
+
+def test_what_is_cheap_needs_nobody(world: World) -> None:
+    world.airflow.trigger("approval", "cheap", {"needed": "no"})
+    assert world.airflow.wait_for_run("approval", "cheap").state == "success"
+    assert set(approval_states(world, "cheap").values()) == {"success"}
+
+
+@pytest.mark.parametrize(("answer", "then"), [("Approve", "success"), ("Reject", "skipped")])
+def test_a_person_is_asked_with_the_price(world: World, answer: str, then: str) -> None:
+    world.airflow.trigger("approval", answer, {"needed": "yes"})
+    world.until(lambda: approval_states(world, answer)["approve"] == "awaiting_input")
+    path = f"/dags/approval/dagRuns/{answer}/taskInstances/approve/-1/hitlDetails"
+    asked = world.airflow.request("GET", path)
+    assert (asked["subject"], asked["body"]) == ("toy: 5000 CPU hours", "| stage | CPU (h) |")
+    assert approval_states(world, answer)["compute"] is None, "nothing is computed before the answer"
+    world.airflow.request("PATCH", path, json={"chosen_options": [answer], "params_input": {}})
+    assert world.airflow.wait_for_run("approval", answer).state == "success"
+    states = approval_states(world, answer)
+    assert (states["compute"], states["register"]) == (then, then)
+
+
 def test_a_job_cancelled_by_somebody_else_stops_the_task(world: World) -> None:
     run = world.start("stopped", "sleep 250", 40)
     job = world.deferred(run)
     world.client.cancel(job)
     assert world.ended(run) == "failed"
     assert world.task(run).try_number == 1
-    assert "was cancelled by user" in world.airflow.log(world.task(run))
+    log = world.airflow.log(world.task(run))
+    assert "was cancelled by user" in log
+    assert log.count("LST-1: stage, one failed") == 1
 
 
 def test_nothing_of_ours_is_left_in_the_queue(world: World) -> None:
