@@ -156,7 +156,7 @@ def mc_production() -> None:
 
     @task
     def register(plan_id: str) -> str:
-        from lstops.operations.production import register as work
+        from lstops.operations.registration import register as work
 
         return work(site_of_environment(), plan_id)
 

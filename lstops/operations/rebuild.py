@@ -13,7 +13,7 @@ from lstops.catalog.rebuild import Progress, RebuiltProducts, rebuild_products, 
 from lstops.errors import ConfigError, LstOpsError
 from lstops.night import Night
 from lstops.operations.nightly import ingest, judge, layout_of
-from lstops.operations.production import registrations
+from lstops.operations.registration import registrations
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.manifest import Manifest, ManifestStore

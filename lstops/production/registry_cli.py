@@ -127,7 +127,7 @@ def register_command(
     site: SiteOption = None,
 ) -> None:
     """Register a finished production; one with a hole is refused, naming the node."""
-    from lstops.operations.production import register
+    from lstops.operations.registration import register
     from lstops.production.outline import find_plan
     from lstops.site.layout import Layout
     from lstops.site.model import load_site

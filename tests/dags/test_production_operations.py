@@ -14,9 +14,9 @@ from lstops.errors import ConfigError, ProductInvalid
 from lstops.nsb.match import MatchKind
 from lstops.operations.nightly import ingest, judge, layout_of
 from lstops.operations.planning import DAG_STAGES, ProductionRequest, plan_request
-from lstops.operations.production import register
 from lstops.operations.production_run import plan_run, prepare, preview, request_of
 from lstops.operations.reduction import plan_reduction
+from lstops.operations.registration import register
 from lstops.operations.run_match import match_run
 from lstops.production.needs import ZenithRange
 from lstops.site.model import Site
