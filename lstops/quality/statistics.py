@@ -162,19 +162,45 @@ def fraction_in_window(values: FloatArray, width: float = MODE_WINDOW) -> float:
 def periodogram(time_s: FloatArray, values: FloatArray) -> FloatArray:
     """Return the Lomb-Scargle periodogram (floating mean, not normalised) at `PERIODOGRAM_ANGULAR_FREQUENCIES`.
 
+    The formulae of Zechmeister and Kuerster (2009, A&A 496, 577) with equal weights, in the order of operations of
+    `scipy.signal.lombscargle` (1.15 and later, BSD-3), so that the result is the same to the last bit. That function is
+    not called because its import costs a second and a half of CPU, more than a night of data.
+
     Parameters
     ----------
     time_s : array of float, shape (n,)
         Seconds since the start of the run.
     values : array of float, shape (n,)
         Values without NaN; at least one.
-    """
-    from scipy.signal import lombscargle
 
+    Returns
+    -------
+    array of float, shape (100,)
+        In the square of the unit of `values`.
+    """
+    n = len(values)
+    weight = np.full((1, n), 1.0 / n)
+    weighted = (weight.T * values.reshape(-1, 1)).T
+    phase = PERIODOGRAM_ANGULAR_FREQUENCIES.reshape(1, -1) * time_s.reshape(-1, 1)
     with np.errstate(all="ignore"):
-        power: FloatArray = lombscargle(
-            time_s, values, PERIODOGRAM_ANGULAR_FREQUENCIES, normalize="power", floating_mean=True
-        )
+        mean = np.dot(weight, values.reshape(-1, 1))
+        cosine, sine = np.cos(phase), np.sin(phase)
+        cc = np.dot(weight, cosine * cosine)
+        ss, cs = 1.0 - cc, np.dot(weight, cosine * sine)
+        c, s = np.dot(weight, cosine), np.dot(weight, sine)
+        cc, ss, cs = cc - c * c, ss - s * s, cs - c * s
+        # the offset at which cosine and sine are independent
+        phase -= 0.5 * np.arctan2(2.0 * cs, cc - ss)
+        cosine, sine = np.cos(phase), np.sin(phase)
+        cc = np.dot(weight, cosine * cosine)
+        ss = 1.0 - cc
+        c, s = np.dot(weight, cosine), np.dot(weight, sine)
+        yc = np.dot(weighted, cosine) - mean * c
+        ys = np.dot(weighted, sine) - mean * s
+        cc, ss = cc - c * c, ss - s * s
+        smallest = np.finfo(np.float64).epsneg
+        cc[cc < smallest], ss[ss < smallest] = smallest, smallest
+        power: FloatArray = np.squeeze(2.0 * (yc / cc * yc + ys / ss * ys)) * (n / 4.0)
     return power
 
 

@@ -18,6 +18,7 @@ from lstops.quality.statistics import (
     Grouping,
     fraction_around_mode,
     fraction_in_window,
+    periodogram,
     periodogram_maximum,
 )
 from lstops.quality.tables import FlatfieldTable, SubrunTable
@@ -198,3 +199,14 @@ def test_order_of_rows_of_other_runs_does_not_matter():
     mixed = run_table(together.take(order), summary(2001, 2002))
     for name, values in run_table(together, summary(2001, 2002)).arrays().items():
         assert np.array_equal(values, getattr(mixed, name), equal_nan=True), name
+
+
+def test_the_periodogram_is_that_of_scipy():
+    lombscargle = pytest.importorskip("scipy.signal").lombscargle
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 3, 7, 40, 113, 120):
+        time_s, rate = np.sort(rng.uniform(0, 1200, n)), rng.normal(1.7, 0.02, n)
+        with np.errstate(all="ignore"):
+            wanted = lombscargle(time_s, rate, PERIODOGRAM_ANGULAR_FREQUENCIES, normalize="power", floating_mean=True)
+        np.testing.assert_array_equal(periodogram(time_s, rate), wanted)
+    assert np.isnan(periodogram(np.arange(3.0), np.array([1.0, np.inf, 1.0]))).any()
