@@ -32,16 +32,17 @@ def draw_production(status: ProductionStatus) -> Figure:
     from matplotlib.figure import Figure
 
     nodes = by_node(status)
-    figure = Figure(figsize=(11, 6), layout="constrained")
+    figure = Figure(figsize=(11, 6.4))
+    figure.subplots_adjust(left=0.04, right=0.96, top=0.80, bottom=0.10, wspace=0.12)
     total = Tally.of(status.states)
-    figure.suptitle(f"{status.outline.production}: {total.done} of {total.expected} steps done")
+    figure.suptitle(f"{status.outline.production}: {total.done} of {total.expected} steps done", y=0.97)
     parts = (
         ("training nodes", [n for n in nodes if n.is_training]),
         ("test nodes", [n for n in nodes if not n.is_training]),
     )
     for position, (title, members) in enumerate(parts, start=1):
         _draw_sky(figure.add_subplot(1, 2, position, projection="polar"), title, members)
-    figure.legend(handles=_legend(), loc="outside lower center", ncols=len(STYLES), frameon=False)
+    figure.legend(handles=_legend(), loc="lower center", ncols=len(STYLES), frameon=False)
     return figure
 
 
