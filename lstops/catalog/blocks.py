@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,7 @@ RUN_FORMAT, SUBRUN_FORMAT = max(RUN_FORMATS), max(SUBRUN_FORMATS)
 WIDTH = 8
 
 
+@cache
 def dtype_of(table: type[ColumnTable], column: str) -> np.dtype[np.generic]:
     """Return how a column is stored: int64 or float64, little-endian."""
     kinds = {item.name: "<i8" if item.type == "IntArray" else "<f8" for item in fields(table)}

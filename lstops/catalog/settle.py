@@ -129,7 +129,7 @@ def settle(
         return _fail(session, found, found.night)
     row = session.get(NightRow, found.night.date)
     others = _present_files(session, found.night, found.path)
-    superseded = _superseded(session, found.night)
+    superseded = _superseded(session, found.night) if row is not None else set()
     known = row is not None and row.version > 0
     if row is not None and known and not row.content_sha256 and row.datacheck_sha256 == found.sha256:
         row.content_sha256 = found.content_sha256  # a night of an older lstops

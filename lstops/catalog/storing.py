@@ -55,9 +55,11 @@ def _store_runs(session: Session, found: ReadNight) -> None:
             {"night": night, "run_id": n, "run_type": "DATA", "n_subruns": counts[n], "quantities": packed[n]}
             for n in changed
         ]
-        statement = insert(RunRow).values(rows)
+        # rows beside the statement, and no ORM: it is compiled once for all nights
+        statement = insert(RunRow)
         same = {name: statement.excluded[name] for name in ("n_subruns", "quantities")}
-        session.execute(statement.on_conflict_do_update(index_elements=["night", "run_id"], set_=same))
+        statement = statement.on_conflict_do_update(index_elements=["night", "run_id"], set_=same)
+        session.connection().execute(statement, rows)
     session.expire_all()
 
 
