@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import sysconfig
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
+from same_content import fits_differences, hdf5_differences
 from tiny import RUN, site_at
 
 from lstops.errors import DataError, ProductInvalid
@@ -26,6 +28,7 @@ from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.manifest import ArtifactRecord, ManifestStore
 from lstops.step.model import ArtifactKind, Plan
+from lstops.step.plans import save_plan
 from lstops.step.report import Ending
 from lstops.step.runner import run_step
 from lstops.step.verify import InputFacts, inspect, verify
@@ -104,6 +107,39 @@ def test_production_facts(production: Plan, layout: Layout) -> None:
         facts = product(layout, step.primary.path).facts
         assert facts["zd_deg"] == pytest.approx(step.primary.expect["zd_deg"], abs=0.01)
         assert facts["area_max_m2"] > 1e3
+
+
+def test_a_warm_worker_makes_the_same_products(production: Plan, site: Site, tmp_path: Path) -> None:
+    """Two nodes from DL1 to IRF in one task, beside those that single commands made; every table is equal."""
+    base = tmp_path / "warm"
+    shutil.copytree(site.base, base)
+    there = site_at(base)
+    here, copy = (ManifestStore(Layout(s.base, s.work).manifests) for s in (site, there))
+    indices = [index for stage in ("dl1ab", "dl2", "irf") for index in production.indices(stage)[-2:]]
+    products = [production.steps()[index].primary.path for index in indices]
+    for path in products:
+        copy.remove(path)
+        (base / path).unlink()
+    words = [word for index in indices for word in ("--index", str(index))]
+    lstops = Path(sysconfig.get_path("scripts"), "lstops")
+    done = subprocess.run(
+        [lstops, "step", "run", save_plan(production, there), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warm: lstchain_create_irf_files, lstchain_dl1_to_dl2, lstchain_dl1ab; " in done.stdout
+    cpu_s = {"plain": 0.0, "warm": 0.0}
+    for path in products:
+        differences = hdf5_differences if path.endswith(".h5") else fits_differences
+        number, names = differences(site.base / path, base / path)
+        assert (number > 2, names) == (True, []), path
+        old, new = here.read(path), copy.read(path)
+        assert old is not None
+        assert new is not None
+        assert (new.label, new.commands, new.versions, new.log) == (old.label, old.commands, old.versions, old.log)
+        assert [o.facts for o in new.outputs] == [o.facts for o in old.outputs]
+        cpu_s["plain"] += old.cpu_s
+        cpu_s["warm"] += new.cpu_s
+    assert cpu_s["warm"] < cpu_s["plain"] / 2
 
 
 def test_a_finished_production_is_a_no_op(production: Plan, site: Site, layout: Layout) -> None:
