@@ -33,10 +33,11 @@ def group_requests(
         fits = [
             r for r in open_requests if r.tailcut == run.tailcut and abs(r.level_ghz - run.extra_ghz) <= tolerance_ghz
         ]
+        if any(run.run_number in request.runs for request in fits):
+            continue  # it waits already, perhaps not for the nearest: a request that was filed later may be nearer
         if fits:
             nearest = min(fits, key=lambda r: abs(r.level_ghz - run.extra_ghz))
-            if run.run_number not in nearest.runs:
-                changed.setdefault(nearest, []).append(run.run_number)
+            changed.setdefault(nearest, []).append(run.run_number)
         else:
             rest.append(run)
     served = [replace(r, runs=tuple(sorted({*r.runs, *runs}))) for r, runs in changed.items()]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -183,6 +183,7 @@ def test_one_request_a_level_not_one_a_run(catalog: None, site: Site) -> None:
 
 
 @given(st.lists(st.floats(0, 2.5), max_size=12), st.floats(0.01, 0.3))
+@example([0.0, 0.25, 0.28125], 0.25)  # the second run waits for the first request and is nearer to the second
 def test_every_waiting_run_is_in_one_request_that_serves_it(found: list[float], tolerance: float) -> None:
     runs = [nsb(i, level) for i, level in enumerate(found)]
     requests = group_requests(runs, (), tolerance)
