@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cluster.toy import local_cluster, make_site, one_stage, shell, toy_plan, toy_step
 
@@ -22,6 +23,7 @@ from lstops.embedded.airflow_env import AirflowFolders
 from lstops.embedded.errors import ServiceError
 from lstops.embedded.rest import AirflowClient, TaskInstance
 from lstops.embedded.services import Services
+from lstops.night import Night
 from lstops.site.layout import Layout
 from lstops.site.model import Site, load_site
 from lstops.step.model import Stage
@@ -270,6 +272,21 @@ def test_a_job_cancelled_by_somebody_else_stops_the_task(world: World) -> None:
     log = world.airflow.log(world.task(run))
     assert "was cancelled by user" in log
     assert log.count("LST-1: stage, one failed") == 1
+
+
+def test_reports_are_behind_the_login(world: World) -> None:
+    layout = Layout(world.site.base, world.site.work)
+    report = layout.absolute(layout.night_report(Night.parse("20240115")))
+    report.parent.mkdir(parents=True)
+    report.write_text("<p>the night</p>")
+    address = f"{world.airflow.url}/lstops/reports/20240115"
+    assert httpx.get(address, trust_env=False).status_code == 401
+    allowed = httpx.get(address, headers={"Authorization": f"Bearer {world.airflow.token()}"}, trust_env=False)
+    assert (allowed.status_code, allowed.text) == (200, "<p>the night</p>")
+    views = [
+        view for plugin in world.airflow.request("GET", "/plugins")["plugins"] for view in plugin["external_views"]
+    ]
+    assert [view["href"] for view in views] == ["/lstops/reports"]
 
 
 def test_nothing_of_ours_is_left_in_the_queue(world: World) -> None:
