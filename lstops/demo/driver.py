@@ -193,6 +193,7 @@ def show_result(setting: Setting, night: Night, services: Services, progress: Pr
     for bundle in report.published:
         progress.console.print(f"[bold]DL3 bundle[/bold]  {site.base / bundle.path}")
     progress.console.print(f"[bold]report[/bold]      {report_file(site, night)}")
+    progress.console.print(f"            {services.airflow.url}/lstops/reports/{night}  (behind the login)")
     progress.console.print(
         f"[bold]web page[/bold]    {services.airflow.url}  user admin, password in {services.airflow.folders.passwords}"
     )

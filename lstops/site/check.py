@@ -27,8 +27,24 @@ def check_site(site: Site) -> tuple[Finding, ...]:
     """Check paths, science environments and the scheduler of a site."""
     findings = [_check_base(site)]
     findings += [_check_environment(name, env) for name, env in site.environments.items()]
-    findings.append(_check_scheduler(site))
+    findings += [_check_scheduler(site), check_notify(site)]
     return tuple(findings)
+
+
+def check_notify(site: Site) -> Finding:
+    """Whether somebody is told; mail is Airflow's, and is not tried here."""
+    ways = []
+    if site.notify.webhook:
+        name = site.notify.webhook.address_variable
+        if not os.environ.get(name, "").startswith(("https://", "http://")):
+            remedy = f"set {name} to the webhook's address, here and for the Airflow services."
+            return Finding("notify", f"{name} holds no web address: nobody is told by webhook", False, remedy)
+        ways.append(f"webhook of {name}")
+    if site.notify.email:
+        ways.append(
+            f"e-mail to {', '.join(site.notify.email.to)} by Airflow's connection {site.notify.email.connection}"
+        )
+    return Finding("notify", "; ".join(ways) or "nobody is told: there is no webhook and no e-mail", True)
 
 
 def _check_base(site: Site) -> Finding:

@@ -12,6 +12,7 @@ from lstops.errors import ConfigError
 from lstops.report.attention import actions, missed_by_far
 from lstops.report.message import compose, failure_message, night_message, without_secrets
 from lstops.report.model import FailedCut, NightReport, Problem, Quarantine, ReportRun
+from lstops.site.check import check_notify
 from lstops.site.model import load_site
 from lstops.site.notify import NotifyEvent
 
@@ -166,6 +167,20 @@ def test_a_wrong_section_is_named_and_a_secret_in_it_is_not_repeated(
         load_site(site_file(tmp_path, repository, notify, monkeypatch))
     assert named in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_the_site_check_says_who_is_told(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = check_notify(load_site(site_file(tmp_path, repository, {}, monkeypatch)))
+    assert (nobody.ok, "nobody is told" in nobody.result) == (True, True)
+    ways = {"webhook": {"address_variable": "HOOK"}, "email": {"to": ["a@b.c"], "sender": "a@b.c"}}
+    site = load_site(site_file(tmp_path, repository, ways, monkeypatch))
+    monkeypatch.delenv("HOOK", raising=False)
+    assert not check_notify(site).ok
+    assert "set HOOK" in check_notify(site).remedy
+    monkeypatch.setenv("HOOK", "https://hooks.example/hunter2")
+    found = check_notify(site)
+    assert found.ok
+    assert found.result == "webhook of HOOK; e-mail to a@b.c by Airflow's connection smtp_default"
 
 
 def test_failures_name_thing_cause_remedy_and_log() -> None:
