@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -222,6 +223,8 @@ def main() -> None:
     parser.add_argument("--nights", type=Path, help="directory of night-wise data checks, two or more")
     parser.add_argument("--query", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    # so that the server is stopped and the folder removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if chosen.query:
         time_query()
     elif chosen.nights is None:

@@ -16,8 +16,8 @@ from .conftest import copy_step, make_plan, make_site
 @pytest.mark.parametrize(
     "command",
     [[], ["step"], ["step", "run"], ["step", "list"], ["site", "check"], ["runs"], ["why"], ["products"], ["night"],
-     ["catalog", "upgrade"], ["quality", "select"], ["production", "plan"], ["production", "lint"], ["jobs"],
-     ["services", "start"], ["published"], ["publish"], ["withdraw"], ["supersede"],
+     ["catalog", "upgrade"], ["nights"], ["quality", "ingest"], ["quality", "select"], ["production", "plan"],
+     ["production", "lint"], ["jobs"], ["services", "start"], ["published"], ["publish"], ["withdraw"], ["supersede"],
      ["overlay", "add"], ["trace"], ["audit"], ["catalog", "rebuild"], ["simulate", "make-site"]],
     ids=" ".join,
 )  # fmt: skip
