@@ -16,6 +16,14 @@ from tiny import RUN, SIMTEL
 from lstops.science.environment import science_environ
 
 
+@pytest.fixture(scope="session", autouse=True)
+def offline() -> None:
+    """Tests ask nobody for tables of the Earth's rotation, as steps do not."""
+    iers = pytest.importorskip("astropy.utils.iers")
+    iers.conf.auto_download = False
+    iers.conf.iers_degraded_accuracy = "warn"
+
+
 @contextmanager
 def _variables(values: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
