@@ -205,6 +205,7 @@ def night_table(report: NightReport) -> Table:
             justify="right" if name in ("Zenith", "NSB", "dR/dI") else "left",
             overflow="fold",
             no_wrap=name != "Source",
+            min_width=len("PEDCALIB") if name == "Source" else None,
         )
     for row in rows:
         states = ["–" if s == "none" else s for s in (row.dl2, row.dl3)]
