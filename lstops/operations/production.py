@@ -162,7 +162,7 @@ def build_plan(
     context = {
         **plan.context,
         "night": sample.name,
-        "runs": sorted(sample.runs),
+        "sample_runs": sorted(sample.runs),
         "nsb_level_ghz": level,
         "tailcut": nightly.tailcut,
         "test_nodes": [str(node) for node in inventory.test_nodes],
