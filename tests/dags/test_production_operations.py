@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from unit.test_catalog import manifest
 
 from lstops.catalog.database import catalog_session
 from lstops.catalog.productions import RegisteredProduction, register_production
+from lstops.catalog.products import products, record_manifests
 from lstops.catalog.requests import production_requests
 from lstops.errors import ConfigError, ProductInvalid
 from lstops.nsb.match import MatchKind
@@ -64,7 +66,12 @@ def test_from_the_form_to_the_price(night: Site) -> None:
     plan = load_plan(layout_of(night).plan_file(plan_id))
     assert tuple(stage.name for stage in plan.stages) == DAG_STAGES
     assert plan.context["nsb_level_ghz"] == pytest.approx(0.22)
-    assert plan.context["runs"] == list(RUNS)
+    assert plan.context["sample_runs"] == list(RUNS)
+    with catalog_session() as session:
+        # what its steps will have in their manifests is what the catalogue reads
+        made = manifest("model.sav", "1" * 64).model_copy(update={"plan_context": plan.context, "subject": "dec_2276"})
+        assert record_manifests(session, [made]) == 1
+        assert [row.production for row in products(session)] == [plan.context["production"]]
     price = preview(night, plan_id)
     assert price["needed"] == "no"
     assert "CPU (h)" in price["text"]
