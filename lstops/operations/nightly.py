@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from lstops.catalog.database import catalog_session
 from lstops.catalog.ingest import find_files, ingest_files
 from lstops.catalog.nsb import save_nsb
+from lstops.catalog.products import record_manifests
 from lstops.catalog.runlist import list_night, with_good_time
 from lstops.catalog.settle import FileOutcome, describe_runs
 from lstops.catalog.verdicts import save_verdicts
@@ -21,6 +24,7 @@ from lstops.nsb.plan import RunSubruns, plan_nsb
 from lstops.quality.profiles import Profile, load_profile
 from lstops.site.layout import Layout, parse_run_file
 from lstops.site.model import Site
+from lstops.step.manifest import ManifestStore
 from lstops.step.plans import save_plan
 
 
@@ -117,7 +121,7 @@ def judge(site: Site, night: Night, profile: str | None = None) -> JudgeResult:
         cut = answer if chosen.subruns is None else with_good_time(session, answer)
         verdicts = [answer.verdict(row) for row in range(len(answer.history))]
         save_verdicts(session, night, profile_digest(chosen), verdicts, cut.good_time)
-        save_nsb(session, read_nsb(site, night, (v.run_number for v in verdicts))[0].values())
+        store_nsb(session, site, night, [v.run_number for v in verdicts])
     return JudgeResult(
         chosen.name,
         tuple(v.run_number for v in verdicts if v.selected),
@@ -157,6 +161,17 @@ def plan_nsb_measurement(site: Site, night: Night, profile: str | None = None) -
     plan = plan_nsb(site, night, [m for m in missing if m.paths], site.nightly.lstchain_version)
     save_plan(plan, site)
     return plan.plan_id
+
+
+def store_nsb(session: Session, site: Site, night: Night, runs: Iterable[int]) -> tuple[RunNsb, ...]:
+    """Store what is known of the runs' NSB, and where lstops measured it itself how that came about."""
+    layout = layout_of(site)
+    found = tuple(read_nsb(site, night, runs)[0].values())
+    save_nsb(session, found)
+    store = ManifestStore(layout.manifests)
+    own = (store.read(layout.own_tailcuts(night, nsb.run_number)[0]) for nsb in found)
+    record_manifests(session, [manifest for manifest in own if manifest is not None])
+    return found
 
 
 def read_nsb(site: Site, night: Night, runs: Iterable[int]) -> tuple[dict[int, RunNsb], dict[int, DataError]]:

@@ -11,7 +11,6 @@ from typing import Any
 from lstops.catalog.bundles import record_versions
 from lstops.catalog.database import catalog_session
 from lstops.catalog.nights import find_night, night_runs, quarantine_of, save_quarantine
-from lstops.catalog.nsb import save_nsb
 from lstops.catalog.overlay import active_decisions, list_decisions
 from lstops.catalog.productions import current_productions
 from lstops.catalog.products import record_manifests
@@ -27,7 +26,7 @@ from lstops.operations.matching import (
     subruns_to_drop,
     zenith_deg,
 )
-from lstops.operations.nightly import layout_of, read_nsb, selected_runs
+from lstops.operations.nightly import layout_of, selected_runs, store_nsb
 from lstops.operations.run_match import request_productions
 from lstops.publish.bundle import build_bundle
 from lstops.publish.model import BundleRequest, Decision, RunVerdict, Source
@@ -71,8 +70,7 @@ def plan_reduction(site: Site, night: Night, profile: str | None = None) -> str:
     save_plan(plan, site)
     with catalog_session() as session:
         save_quarantine(session, night, plan.plan_id, MATCH_STAGE, causes)
-        nsb = tuple(read_nsb(site, night, (run.number for run in runs))[0].values())
-        save_nsb(session, nsb)
+        nsb = store_nsb(session, site, night, [run.number for run in runs])
         levels = [level_of(row) for row in productions]
         request_productions(session, site, nightly.declination_line, nsb, levels)
         find_night(session, night).reduction_plan = plan.plan_id

@@ -57,6 +57,7 @@ def draw_theta2(axes: Any, check: SourceCheck) -> None:
         xlim=(0, edges[-1]),
         ylim=(0, None),
     )
+    axes.locator_params(axis="x", nbins=5)
     axes.set_title(
         f"{plain(check.source_name)}: {check.significance:.1f} $\\sigma$ in {check.live_time_s / 60:.1f} min",
         fontsize=10,
