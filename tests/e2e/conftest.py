@@ -74,7 +74,7 @@ def run_demo(home: Path, cluster: str) -> str:
 
 
 def kill_demo_at(home: Path, cluster: str, words: str) -> str:
-    """Start a demo, and when jobs of the task named run, kill -9 all of it: services, tasks, jobs, the demo itself."""
+    """Start a demo, and when a step of the task named runs, kill -9 all of it: services, tasks, jobs, the demo itself."""
     process = subprocess.Popen(
         _command(cluster), env=_environ(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -83,7 +83,7 @@ def kill_demo_at(home: Path, cluster: str, words: str) -> str:
     for line in process.stdout:
         lines.append(line)
         sys.stdout.write(line)
-        if words in line and "waits for its job" in line and _steps_of(home):
+        if words in line and "success" not in line and _steps_of(home):
             break
     victims = _all_of(home)
     for victim in victims:
@@ -150,7 +150,11 @@ def demo_in() -> Iterator[Callable[[Path, str], Demo]]:
 def local_demo(tmp_path_factory: pytest.TempPathFactory, demo_in: Callable[[Path, str], Demo]) -> Demo:
     """A demo that lost its power in the middle, and was started again."""
     home = tmp_path_factory.mktemp("demo") / "home with blanks"
-    kill_demo_at(home, "local", "nightly: dl2")
+    try:
+        kill_demo_at(home, "local", "nightly: dl2")
+    except BaseException:
+        stop_demo(home)
+        raise
     return demo_in(home, "local")
 
 

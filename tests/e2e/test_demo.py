@@ -88,6 +88,8 @@ def test_local(local_demo: Demo) -> None:
     check_files(local_demo)
     check_physics(local_demo)
     assert "web page" in local_demo.output
+    assert "goes on with" in local_demo.output, "the interrupted run was taken up"
+    assert "nothing" in local_demo.lstops("audit").lower()
     password = json.loads((local_demo.home / "airflow" / "passwords.json").read_text())["admin"]
     assert password not in local_demo.output
 
