@@ -74,7 +74,7 @@ def run_demo(home: Path, cluster: str) -> str:
 
 
 def kill_demo_at(home: Path, cluster: str, words: str) -> str:
-    """Start a demo, and when a step of the task named runs, kill -9 all of it: services, tasks, jobs, the demo itself."""
+    """Start a demo, and when a step of the task named runs, kill -9 all of it: services, tasks, jobs, itself."""
     process = subprocess.Popen(
         _command(cluster), env=_environ(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
