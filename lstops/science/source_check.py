@@ -97,7 +97,10 @@ def check_source(folder: Path, target: Target) -> SourceCheck:
         )
     datasets = _reduce(usable, position)
     runs = tuple(_run_check(dataset, use) for dataset, use in zip(datasets, usable, strict=True))
-    total = datasets.info_table(cumulative=True)[-1]
+    n_on, n_off = sum(r.counts_on for r in runs), sum(r.counts_off for r in runs)
+    total = float(datasets.info_table(cumulative=True)[-1]["sqrt_ts"])
+    if not n_off:
+        total = _significance(n_on, n_off, float(np.mean([r.alpha for r in runs])))
     fitted = fit_spectrum(datasets, target.reference)
     reference_flux = _integral(target.reference)
     ratio = None if fitted is None else fitted.flux / reference_flux
@@ -110,11 +113,11 @@ def check_source(folder: Path, target: Target) -> SourceCheck:
         gammapy_version=gammapy.__version__,
         energy_range_tev=ENERGY_RANGE_TEV,
         live_time_s=sum(r.live_time_s for r in runs),
-        counts_on=sum(r.counts_on for r in runs),
-        counts_off=sum(r.counts_off for r in runs),
+        counts_on=n_on,
+        counts_off=n_off,
         excess=sum(r.excess for r in runs),
         background=sum(r.alpha * r.counts_off for r in runs),
-        significance=float(total["sqrt_ts"]),
+        significance=total,
         spectrum=fitted.spectrum if fitted else None,
         free=fitted.free if fitted else (),
         flux=fitted.flux if fitted else None,
@@ -163,17 +166,28 @@ def _reduce(usable: list[Usable], position: Any) -> Any:
 
 def _run_check(dataset: Any, use: Usable) -> RunCheck:
     info = dataset.info_dict()
+    on, off = float(info["counts"]), float(info["counts_off"])
+    # without a single background event gammapy knows no alpha; the regions are alike, so it follows from their number
+    alpha = float(info["alpha"]) if off else 1 / use.n_off
     return RunCheck(
         run_id=int(use.observation.obs_id),
         live_time_s=float(info["livetime"].to_value("s")),
         offset_deg=use.offset_deg,
         n_off_regions=use.n_off,
-        counts_on=float(info["counts"]),
-        counts_off=float(info["counts_off"]),
-        alpha=float(info["alpha"]),
-        excess=float(info["excess"]),
-        significance=float(info["sqrt_ts"]),
+        counts_on=on,
+        counts_off=off,
+        alpha=alpha,
+        excess=on - alpha * off,
+        significance=float(info["sqrt_ts"]) if off else _significance(on, off, alpha),
     )
+
+
+def _significance(on: float, off: float, alpha: float) -> float:
+    """Li & Ma; 0 where nothing was counted."""
+    from gammapy.stats import WStatCountsStatistic
+
+    value = float(WStatCountsStatistic(on, off, alpha).sqrt_ts)
+    return value if math.isfinite(value) else 0.0
 
 
 def _integral(spectrum: LogParabola) -> float:

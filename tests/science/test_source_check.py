@@ -90,6 +90,23 @@ def test_a_weak_source_fixes_the_shape(tmp_path: Path) -> None:
     assert check.ratio == pytest.approx(0.6, abs=4 * check.ratio_error)
 
 
+def test_a_short_run_without_a_background_event_counts(tmp_path: Path) -> None:
+    runs = [
+        Observation(2001, live_s=15, boost=2, background_hz=0),
+        Observation(2002, 180.0, live_s=30, boost=2, background_hz=10),
+    ]
+    assert run(write_folder(tmp_path / "dl3", runs), tmp_path / "check.json") == 0
+    check = read_source_check(tmp_path / "check.json")
+    bare, other = check.runs
+    assert (bare.counts_off, bare.excess) == (0, bare.counts_on)
+    assert bare.alpha == pytest.approx(other.alpha)
+    assert bare.significance > 4
+    assert check.excess == pytest.approx(bare.excess + other.excess)
+    alone = write_folder(tmp_path / "alone", runs[:1])
+    assert run(alone, tmp_path / "alone.json") == 0
+    assert read_source_check(tmp_path / "alone.json").significance == pytest.approx(bare.significance)
+
+
 def test_no_source_gives_no_spectrum(tmp_path: Path) -> None:
     dl3 = write_folder(tmp_path / "dl3", [Observation(2001, boost=1e-4), Observation(2002, 180.0, boost=1e-4)])
     assert run(dl3, tmp_path / "check.json") == 0
