@@ -22,6 +22,8 @@ SETTLE_S = 12.0
 _SAY_AGAIN_S = 600.0
 
 _WATCHLISTS: dict[Hashable, Watchlist] = {}
+#: Cancellations under way; asyncio itself holds its tasks but weakly.
+_CANCELLING: set[asyncio.Task[None]] = set()
 
 
 def _watchlist(key: Hashable) -> Watchlist:
@@ -113,7 +115,17 @@ class ClusterJobTrigger(BaseEventTrigger):  # type: ignore[misc]
             await stream.aclose()  # type: ignore[attr-defined]
 
     async def on_kill(self) -> None:
-        """A person failed or cleared the task: the job is of no use any more. A restart of the triggerer is no kill."""
+        """A person failed or cleared the task: the job is of no use any more. A restart of the triggerer is no kill.
+
+        The triggerer cancels a trigger again in each of its rounds (about a second) until it has ended, and with it an
+        `on_kill` that takes longer, as one over SSH does: therefore the work goes on in a task of its own.
+        """
+        cancelling = asyncio.create_task(self._cancel_job())
+        _CANCELLING.add(cancelling)
+        cancelling.add_done_callback(_CANCELLING.discard)
+        await asyncio.shield(cancelling)
+
+    async def _cancel_job(self) -> None:
         self.log.warning("cancelling job %s, because its task was failed or cleared", self.job)
         # first the mark: a new attempt that sees the job end must know that it was us
         await asyncio.to_thread(Path(self.kill_mark).touch)
