@@ -30,7 +30,7 @@ SUPERUSER = "postgres"
 #: databases made at the first start; each belongs to a role of the same name
 DATABASES = ("airflow", "lstops")
 #: starting after a crash replays the write-ahead log, which may take a while on a slow disk
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 
 #: in the log when children of a killed server still live; they notice its death and end within seconds
 ORPHANS_LEFT = "pre-existing shared memory block"

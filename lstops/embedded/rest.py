@@ -62,7 +62,7 @@ class AirflowClient:
         Limit of one request in seconds.
     """
 
-    def __init__(self, url: str, user: str, password: str, timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, user: str, password: str, timeout_s: float = 60.0) -> None:
         self.url = url.rstrip("/")
         self.user = user
         self._password = password
@@ -189,7 +189,7 @@ class AirflowClient:
             path += f"/{instance.map_index}"
         self.request("PATCH", path, json={"new_state": state})
 
-    def wait_for_dag(self, dag_id: str, timeout_s: float = 120.0) -> None:
+    def wait_for_dag(self, dag_id: str, timeout_s: float = 300.0) -> None:
         """Wait until the DAG processor has read a DAG.
 
         Raises

@@ -89,8 +89,8 @@ def kill_demo_at(home: Path, cluster: str, words: str) -> str:
     for victim in victims:
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.kill()
-    process.wait(timeout=30)  # before psutil does, which would keep the exit status to itself
-    psutil.wait_procs([victim for victim in victims if victim.pid != process.pid], timeout=30)
+    process.wait(timeout=120)  # before psutil does, which would keep the exit status to itself
+    psutil.wait_procs([victim for victim in victims if victim.pid != process.pid], timeout=120)
     assert process.returncode == -signal.SIGKILL, "".join(lines)[-6000:]
     assert _all_of(home) == []
     return "".join(lines)
@@ -115,7 +115,7 @@ def _steps_of(home: Path) -> list[psutil.Process]:
     def wait() -> list[psutil.Process]:
         return [p for p in _all_of(home) if {"step", "run"} <= set(_words(p))]
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (found := wait()) and time.monotonic() < deadline:
         time.sleep(0.2)
     return found

@@ -147,6 +147,7 @@ def test_web_page(local_demo: Demo, tmp_path: Path) -> None:
             args=[f"--{flag}" for flag in QUIET],
         )
         page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.set_default_timeout(120_000)
         page.goto(f"{services.airflow.url}/", wait_until="networkidle")
         page.fill("input[name=username]", "admin")
         page.fill("input[name=password]", password)
@@ -154,7 +155,7 @@ def test_web_page(local_demo: Demo, tmp_path: Path) -> None:
         page.wait_for_url("**/")
         for dag in ("mc_production", "nightly"):
             page.goto(f"{services.airflow.url}/dags/{dag}", wait_until="networkidle")
-            page.wait_for_selector(f"text={dag}", timeout=30_000)
+            page.wait_for_selector(f"text={dag}")
             page.wait_for_timeout(2000)
             page.screenshot(path=str(shots / f"{dag}.png"))
             assert "success" in page.content().lower()

@@ -191,7 +191,7 @@ with catalog_session() as session:
 def test_killed_in_the_middle_leaves_the_old_catalogue(layout: Layout) -> None:
     before = derivable()
     argv = [sys.executable, "-c", KILLED, str(layout.base), " versions"]
-    ended = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, cwd=TESTS, env=os.environ)
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False, cwd=TESTS, env=os.environ)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert derivable() == before
 

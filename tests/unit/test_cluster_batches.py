@@ -25,7 +25,7 @@ from lstops.step.report import Ending, StepReport
 
 from .test_cluster_commands import script_of
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 LONG = {"short": {"max_time_min": 10000, "max_mem_mb": 1000, "max_cpus": 1}}
 ASKED = Resources(mem_mb=1000, time_min=30)

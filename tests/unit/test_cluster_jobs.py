@@ -18,7 +18,7 @@ from lstops.cluster.stage import StageContext, prepare, wanted_resources
 from lstops.errors import ConfigError
 from lstops.site.model import load_site
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from lstops.cluster import commands
 from lstops.cluster.parsers import AccountingRow, parse_sacct, parse_squeue
 from lstops.cluster.states import StateClass
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Scheduler:
@@ -36,7 +36,7 @@ class Scheduler:
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "lstops.cluster.local", *words]
-        return subprocess.run(argv, capture_output=True, text=True, env=self.environ, cwd=self.folder, timeout=30)
+        return subprocess.run(argv, capture_output=True, text=True, env=self.environ, cwd=self.folder, timeout=120)
 
     def sbatch(self, body: str, *options: str) -> str:
         path = self.folder / f"job{len(self.jobs)}.sh"
@@ -56,7 +56,7 @@ class Scheduler:
     def states(self, job: str) -> list[str]:
         return [row.state for row in self.rows(job) for _ in range(max(len(row.task.positions), 1))]
 
-    def until(self, condition: Callable[[], bool], timeout_s: float = 25.0) -> None:
+    def until(self, condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
         end = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < end, "it does not happen"
@@ -129,7 +129,7 @@ def test_a_task_of_two_cpus_takes_two_slots(scheduler: Scheduler) -> None:
 
 
 def test_the_array_limit_holds_and_is_shown(scheduler: Scheduler) -> None:
-    job = scheduler.sbatch("sleep 30", "--array=0-4%1")
+    job = scheduler.sbatch("sleep 600", "--array=0-4%1")
     scheduler.until(lambda: "RUNNING" in scheduler.states(job))
     done = scheduler.call("squeue", "-h", "-t", "all", "--me", "-o", commands.SQUEUE_FORMAT)
     waiting, running = parse_squeue(done.stdout).rows
@@ -139,7 +139,7 @@ def test_the_array_limit_holds_and_is_shown(scheduler: Scheduler) -> None:
 
 
 def test_the_time_limit(scheduler: Scheduler) -> None:
-    job = scheduler.sbatch("sleep 60 & sleep 60; wait", "--time=0:01")
+    job = scheduler.sbatch("sleep 600 & sleep 600; wait", "--time=0:01")
     assert [row.state for row in scheduler.ended(job)] == ["TIMEOUT"]
 
 

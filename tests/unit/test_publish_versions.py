@@ -54,7 +54,7 @@ def test_a_version_is_complete_read_only_and_current(layout: Layout) -> None:
 def test_checksums_are_those_of_sha256sum_also_after_a_copy(layout: Layout, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
     shutil.copytree(layout.absolute(publish_runs(layout).path), copy)
-    subprocess.run(["sha256sum", "--quiet", "--strict", "-c", CHECKSUMS], cwd=copy, check=True, timeout=60)
+    subprocess.run(["sha256sum", "--quiet", "--strict", "-c", CHECKSUMS], cwd=copy, check=True, timeout=180)
     copy.chmod(0o750)
 
 
@@ -111,7 +111,7 @@ publish(build_bundle(make_request(), layout), layout, progress=die)
 )  # fmt: skip
 def test_killed_at_any_point(layout: Layout, point: str, visible: bool) -> None:
     argv = [sys.executable, "-c", KILLED, str(TESTS), str(layout.base), point]
-    ended = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     folder = layout.absolute(FOLDER)
     seen = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
@@ -128,7 +128,7 @@ def test_killed_at_any_point(layout: Layout, point: str, visible: bool) -> None:
 def test_killed_while_superseding_leaves_the_old_version_current(layout: Layout) -> None:
     publish_runs(layout, cuts={"gammaness": 0.1})
     argv = [sys.executable, "-c", KILLED, str(TESTS), str(layout.base), "sealed"]
-    assert subprocess.run(argv, timeout=120, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(argv, timeout=300, check=False).returncode == -signal.SIGKILL
     assert current_version(layout.absolute(FOLDER)) == "v0001"
     assert publish_runs(layout).version == "v0002"
 
@@ -238,7 +238,7 @@ def test_a_supersession_that_was_killed_is_finished_by_the_next(layout: Layout, 
     publish_runs(layout)
     publish_runs(layout, cuts={"gammaness": 0.8})
     argv = [sys.executable, "-c", KILLED_NOTICE, str(layout.base), point, FOLDER]
-    assert subprocess.run(argv, timeout=120, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(argv, timeout=300, check=False).returncode == -signal.SIGKILL
     assert [v.version for v in list_versions(FOLDER, layout)] == ["v0001", "v0002"]
     assert supersede(FOLDER, "v0002", f"{FOLDER}/v0001", "Ana", "back", layout).current == "v0001"
     assert [v.state for v in list_versions(FOLDER, layout)] == [VersionState.CURRENT, VersionState.SUPERSEDED]
@@ -264,7 +264,7 @@ def test_two_publishers_make_one_version(layout: Layout) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=180)
     assert sorted(r.is_new for r in results) == [False, False, False, True]
     assert {r.version for r in results} == {"v0001"}
 

@@ -301,7 +301,7 @@ class TestCommandLine:
         code = (
             "import sys, lstops.quality.cli; print(*sorted({'numpy', 'scipy', 'h5py', 'astropy'} & set(sys.modules)))"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=180)
         assert done.stdout.strip() == ""
 
 

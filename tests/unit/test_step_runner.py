@@ -180,7 +180,7 @@ def start(plan: Plan, site: Site, index: int = 0) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", code, "step", "run", str(path), "--index", str(index)])
 
 
-def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
         assert process.poll() is None, "the step ended early"
@@ -188,7 +188,7 @@ def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 30) 
         time.sleep(0.02)
 
 
-SLOW = ("sh", "-c", 'echo half > "$1"; touch "$2"; sleep 60', "sh", "{out:b}")
+SLOW = ("sh", "-c", 'echo half > "$1"; touch "$2"; sleep 600', "sh", "{out:b}")
 
 
 def slow_plan(tmp_path: Path) -> tuple[Plan, Path]:
@@ -219,7 +219,7 @@ def test_sigterm_ends_the_command_and_reports(site: Site, layout: Layout, put: P
     process = start(plan, site)
     wait_for(flag, process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 143
+    assert process.wait(timeout=120) == 143
     assert leftovers(layout) == []
     report = read_report(layout.step_report(plan.plan_id, 0))
     assert report is not None
@@ -237,7 +237,7 @@ def test_two_processes_never_make_one_product(site: Site, put: Put, tmp_path: Pa
             run_step(plan, 0, site)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=120)
 
 
 @pytest.fixture
