@@ -82,7 +82,6 @@ class PlanStageOperator(SubmittingOperator):
         self.plan_id, self.stage, self.site = plan_id, stage, site
         self.ssh_conn_id, self.wait_s, self.settle_s = ssh_conn_id, wait_s, settle_s
         self._hook: ClusterHook | None = None
-        self._record: JobRecord | None = None
 
     # -- Airflow's entry points ----------------------------------------------------------------------------------
     def execute(self, context: Any) -> dict[str, Any]:
@@ -90,7 +89,10 @@ class PlanStageOperator(SubmittingOperator):
         stage, client, store = self._open(context)
         state = store.load()
         if state.open:
-            record = self._reattach(stage, client, state)
+            try:
+                record = self._reattach(stage, client, state)
+            except (QueueFullError, ArrayTooLargeError) as refusal:
+                return self._go_on(context, stage, client, store, state, self._once_more(stage, state, refusal))
             if record is not None:
                 return self._wait(context, stage, client, store, state, record)
             self.log.info("there is no job of the last attempt to go on with; starting anew")
@@ -123,12 +125,15 @@ class PlanStageOperator(SubmittingOperator):
 
     def on_kill(self) -> None:
         """The worker's process is being ended by a person: cancel the job (Airflow gives 5 s)."""
+        self._killed = True
         if self._record is None or self._hook is None:
             return
-        job = self._record.job
-        self.log.warning("cancelling job %s, because its task was failed or cleared", job)
-        site = self._hook.site
+        job, site = self._record.job, self._hook.site
+        self.log.warning("cancelling job %s, because its task was failed or cleared", job or self._record.name)
         kill_mark(Layout(site.base, site.work), self._record).touch()
+        if not job:
+            # the submission under way goes on after this, and cancels what it gets
+            return
         # the connection in use may be in the middle of a command
         client = open_client(site)
         try:
@@ -150,12 +155,7 @@ class PlanStageOperator(SubmittingOperator):
         if record is None or not stages.script_path(stage.layout, record).exists():
             # ended between "about to submit" and the first file: nothing was submitted
             return None
-        try:
-            record, found = stages.submit(stage, client, record)
-        except (QueueFullError, ArrayTooLargeError) as refusal:
-            self._refused(stage, record, refusal)
-            return None
-        self._record = record
+        record, found = self._hand_in(stage, client, record)
         self.log.info("job %s (%s): %s", record.job, record.name, "found again" if found.adopted else "submitted")
         view = client.poll((record.job,)).get(record.job)
         if kill_mark(stage.layout, record).exists():
@@ -168,6 +168,13 @@ class PlanStageOperator(SubmittingOperator):
         if view is not None and not view.active and view.number(StateClass.CANCELLED):
             return None
         return record
+
+    def _once_more(self, stage: StageContext, state: RoundState, refusal: LstOpsError) -> NextRound:
+        """The round that was about to be submitted when the last attempt died, and is now refused as it is."""
+        record = read_record(stage.layout, stage.plan_id, state.name)
+        assert record is not None
+        self._refused(stage, record, refusal)
+        return state.left or NextRound.of(record)
 
     def _advance(
         self, context: Any, stage: StageContext, client: ClusterClient, store: RoundStore, state: RoundState
@@ -204,7 +211,6 @@ class PlanStageOperator(SubmittingOperator):
     ) -> dict[str, Any]:
         """Submit a round and wait for it."""
         state, record = self._submit(context, stage, client, store, state, wanted)
-        self._record = record
         return self._wait(context, stage, client, store, state, record)
 
     def _wait(
@@ -280,10 +286,13 @@ class PlanStageOperator(SubmittingOperator):
         if verdict.cancelled:
             who = next(t.what for t in verdict.beyond_help if t.cause == Cause.CANCELLED.value)
             raise AirflowFailException(f"job {record.job} of stage {self.stage}: {who} Clear the task to run it again.")
+        wanted = state.left
         if verdict.retries:
             resources, tries, exclude = stages.next_round(record, verdict.retries)
             indices = tuple(retry.index for retry in verdict.retries)
-            return self._go_on(context, stage, client, store, state, NextRound(indices, resources, tries, exclude))
+            wanted = NextRound(indices, resources, tries, exclude).joined(state.left)
+        if wanted is not None:
+            return self._go_on(context, stage, client, store, state, wanted)
         return self._advance(context, stage, client, store, state)
 
     def _tail(self, stage: StageContext, client: ClusterClient, record: JobRecord, index: int) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from lstops.cluster.records import JobRecord
+from lstops.cluster.resources import combine
 from lstops.cluster.stage import StepTrouble
 from lstops.step.model import Resources
 
@@ -31,6 +33,29 @@ class NextRound:
     tries: dict[int, int] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     most: int | None = None
+
+    @classmethod
+    def of(cls, record: JobRecord) -> NextRound:
+        """The same round once more."""
+        tries = record.tries if max(record.tries.values()) > 1 else {}
+        return cls(record.indices, record.resources, tries, record.exclude)
+
+    def without(self, indices: Collection[int]) -> NextRound | None:
+        """What is left of it once `indices` are submitted."""
+        rest = tuple(index for index in self.indices if index not in indices)
+        tries = {index: count for index, count in self.tries.items() if index in rest}
+        return replace(self, indices=rest, tries=tries, most=None) if rest else None
+
+    def joined(self, other: NextRound | None) -> NextRound:
+        """Both in one round, with enough for each."""
+        if other is None:
+            return self
+        return NextRound(
+            tuple(sorted({*self.indices, *other.indices})),
+            combine((self.resources, other.resources)),
+            {**other.tries, **self.tries},
+            tuple(sorted({*self.exclude, *other.exclude})),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The store's form."""
@@ -66,6 +91,8 @@ class RoundState:
         All jobs and all step indices submitted since then.
     held : NextRound or None
         What waits until the limits of the queue let it in.
+    left : NextRound or None
+        Steps to be tried again for which there was no room in the round under way; they keep their number of tries.
     """
 
     number: int = 0
@@ -76,10 +103,12 @@ class RoundState:
     jobs: tuple[str, ...] = ()
     ran: tuple[int, ...] = ()
     held: NextRound | None = None
+    left: NextRound | None = None
 
-    def started(self, number: int, name: str) -> RoundState:
-        """About to submit."""
-        return replace(self, number=number, name=name, job="", open=True, held=None)
+    def started(self, number: int, name: str, wanted: NextRound) -> RoundState:
+        """About to submit as much of `wanted` as there is room for."""
+        left = wanted if wanted.tries else None
+        return replace(self, number=number, name=name, job="", open=True, held=None, left=left)
 
     def holding(self, held: NextRound) -> RoundState:
         """About to wait until there is room in the queue; nothing is submitted."""
@@ -88,7 +117,8 @@ class RoundState:
     def with_job(self, job: str, indices: Sequence[int]) -> RoundState:
         """Submitted."""
         jobs = (*(known for known in self.jobs if known != job), job)
-        return replace(self, job=job, jobs=jobs, ran=tuple(sorted({*self.ran, *indices})))
+        left = self.left.without(indices) if self.left else None
+        return replace(self, job=job, jobs=jobs, ran=tuple(sorted({*self.ran, *indices})), left=left)
 
     def consumed(self, troubles: Sequence[StepTrouble]) -> RoundState:
         """Judged."""
@@ -125,11 +155,14 @@ class RoundStore:
             jobs=tuple(raw["jobs"]),
             ran=tuple(raw["ran"]),
             held=NextRound.from_json(raw["held"]) if raw.get("held") else None,
+            left=NextRound.from_json(raw["left"]) if raw.get("left") else None,
         )
 
     def save(self, state: RoundState) -> None:
         """Store the state; on return it is in the database."""
         if self._store is not None:
-            held = state.held.to_json() if state.held else None
+            rounds = {"held": state.held, "left": state.left}
+            raw = asdict(replace(state, held=None, left=None))
+            raw |= {key: found.to_json() if found else None for key, found in rounds.items()}
             # the store takes JSON's own types only, and a tuple is none
-            self._store.set(_KEY, json.loads(json.dumps({**asdict(replace(state, held=None)), "held": held})))
+            self._store.set(_KEY, json.loads(json.dumps(raw)))

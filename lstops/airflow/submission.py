@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException
 
 from lstops.airflow.rounds import NextRound, RoundState, RoundStore
 from lstops.airflow.trigger import QueueRoomTrigger
 from lstops.cluster import stage as stages
-from lstops.cluster.client import ArrayTooLargeError, ClusterClient, QueueFullError
+from lstops.cluster.client import ArrayTooLargeError, ClusterClient, QueueFullError, Submission
 from lstops.cluster.commands import job_name
 from lstops.cluster.limits import Admission, admit, after_refusal
 from lstops.cluster.orphans import comment_tag
@@ -32,6 +33,10 @@ class SubmittingOperator(BaseOperator):  # type: ignore[misc]
     site: str | None
     ssh_conn_id: str | None
     settle_s: float
+    #: of the job that is submitted or waited for; without a number until sbatch has answered
+    _record: JobRecord | None = None
+    #: a person has failed or cleared the task, or its worker is being ended
+    _killed: bool = False
 
     def _submit(
         self,
@@ -56,7 +61,7 @@ class SubmittingOperator(BaseOperator):  # type: ignore[misc]
                     self._hold(stage, client, store, state.holding(wanted), tasks, found.why)
                 state, record = self._prepare(context, stage, store, state, wanted, found)
                 try:
-                    record, submission = stages.submit(stage, client, record)
+                    record, submission = self._hand_in(stage, client, record)
                     break
                 except (QueueFullError, ArrayTooLargeError) as refusal:
                     self._refused(stage, record, refusal)
@@ -101,7 +106,7 @@ class SubmittingOperator(BaseOperator):  # type: ignore[misc]
         number = state.number + 1
         name = job_name(ti.dag_id, seed, ti.task_id, ti.map_index, number)
         # The intent is stored first: whoever dies from here on is found again under this name.
-        state = state.started(number, name)
+        state = state.started(number, name, wanted)
         store.save(state)
         record = stages.prepare(
             stage,
@@ -116,6 +121,22 @@ class SubmittingOperator(BaseOperator):  # type: ignore[misc]
             owner=Owner(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index),
         )
         return state, record
+
+    def _hand_in(self, stage: StageContext, client: ClusterClient, record: JobRecord) -> tuple[JobRecord, Submission]:
+        """Submit or adopt; if the task was killed meanwhile the job is cancelled at once."""
+        self._record = record
+        self._stop_if_killed()
+        record, submission = stages.submit(stage, client, record)
+        self._record = record
+        if self._killed:
+            client.cancel(record.job)
+        self._stop_if_killed()
+        return record, submission
+
+    def _stop_if_killed(self) -> None:
+        # `on_kill` runs as a signal's handler and comes back to where the task was: to the middle of a submission
+        if self._killed:
+            raise AirflowException("the task was failed or cleared while it submitted; nothing of it is left.")
 
     def _refused(self, stage: StageContext, record: JobRecord, refusal: LstOpsError) -> None:
         """Note that a round was never submitted."""

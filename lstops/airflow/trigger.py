@@ -12,14 +12,17 @@ from typing import Any
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from lstops.airflow.hook import ClusterHook
+from lstops.cluster.client import AsyncClusterClient
 from lstops.cluster.limits import admit
-from lstops.cluster.poller import Conclusion, JobWatcher, Snapshot, Watchlist, snapshots
+from lstops.cluster.poller import Conclusion, JobWatcher, Snapshot, Watchlist, backoff, snapshots
 from lstops.errors import LstOpsError
 
 #: No event sooner after the deferral: the scheduler may otherwise see the resumed task's state before it has handled
 #: the deferral, and fail it ("finished with state success, but ... queued").
 SETTLE_S = 12.0
 _SAY_AGAIN_S = 600.0
+# how long a cancellation is tried again while the cluster cannot be reached, and the first pause
+_CANCEL_FOR_S, _CANCEL_EVERY_S = 1800.0, 2.0
 
 _WATCHLISTS: dict[Hashable, Watchlist] = {}
 #: Cancellations under way; asyncio itself holds its tasks but weakly.
@@ -127,13 +130,31 @@ class ClusterJobTrigger(BaseEventTrigger):  # type: ignore[misc]
 
     async def _cancel_job(self) -> None:
         self.log.warning("cancelling job %s, because its task was failed or cleared", self.job)
-        # first the mark: a new attempt that sees the job end must know that it was us
-        await asyncio.to_thread(Path(self.kill_mark).touch)
-        client = ClusterHook(self.site, self.ssh_conn_id).async_client()
         try:
-            await client.cancel(self.job)
+            # first the mark: a new attempt that sees the job end must know that it was us
+            await asyncio.to_thread(Path(self.kill_mark).touch)
+        except OSError as error:
+            self.log.error("%s: a new attempt will take the end of job %s for a stranger's doing", error, self.job)
+        try:
+            await self._cancel_until_it_works(ClusterHook(self.site, self.ssh_conn_id).async_client())
         except LstOpsError as error:
-            self.log.error("job %s could not be cancelled: %s", self.job, error)
+            self.log.error("job %s could not be cancelled (the DAG audit will try): %s", self.job, error)
+
+    async def _cancel_until_it_works(self, client: AsyncClusterClient) -> None:
+        """Raises the last LstOpsError after `_CANCEL_FOR_S`."""
+        failures, until = 0, time.monotonic() + _CANCEL_FOR_S
+        try:
+            while True:
+                try:
+                    await client.cancel(self.job)
+                except LstOpsError as error:
+                    if time.monotonic() > until:
+                        raise
+                    self.log.warning("job %s cannot be cancelled yet: %s", self.job, error)
+                else:
+                    return
+                await asyncio.sleep(backoff(failures, _CANCEL_EVERY_S))
+                failures += 1
         finally:
             await client.close()
 

@@ -61,6 +61,7 @@ class Points:
 def execute(config: dict[str, Any]) -> None:
     from lstops.airflow.operator import PlanStageOperator
     from lstops.cluster import records, stage
+    from lstops.cluster.client import ArrayTooLargeError, ClusterClient, Submission
     from lstops.cluster.ssh import SshTransport
     from lstops.step import manifest
 
@@ -72,6 +73,25 @@ def execute(config: dict[str, Any]) -> None:
     operator = PlanStageOperator(
         task_id="toy", plan_id=config["plan_id"], stage="one", site=config["site"], wait_s=config.get("wait_s", 60.0)
     )
+    if config.get("killed_while_submitting"):
+        submit = ClusterClient.submit_or_adopt
+
+        def killed(self: ClusterClient, *args: Any) -> Submission:
+            # as the handler of a signal does, which comes back to where it was called
+            operator.on_kill()
+            return submit(self, *args)
+
+        ClusterClient.submit_or_adopt = killed  # type: ignore[method-assign]
+    if config.get("later_arrays_are_refused"):
+        submit, sizes = ClusterClient.submit_or_adopt, []
+
+        def refused(self: ClusterClient, name: str, script: Path) -> Submission:
+            sizes.append("--array=0-0" not in script.read_text())
+            if sizes[1:] and sizes[-1]:
+                raise ArrayTooLargeError("Invalid job array specification", "make it smaller.")
+            return submit(self, name, script)
+
+        ClusterClient.submit_or_adopt = refused  # type: ignore[method-assign]
     context = {
         "ti": SimpleNamespace(dag_id="drive", run_id=config["run_id"], task_id="toy", map_index=-1, try_number=1),
         "dag_run": SimpleNamespace(start_date="2026-11-22"),

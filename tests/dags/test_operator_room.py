@@ -85,8 +85,26 @@ def test_a_round_that_waits_is_remembered_with_its_tries() -> None:
     store.save(state)
     assert store.load() == state
     # once it is submitted, or the task is cleared, nothing waits any more
-    assert state.started(4, "lstops-x").held is None
+    assert state.started(4, "lstops-x", held).held is None
     assert state.fresh() == RoundState(number=3)
+
+
+def test_what_there_was_no_room_for_keeps_its_tries() -> None:
+    class Ti:
+        try_number = 1
+
+    store = RoundStore({"task_state_store": Store(), "ti": Ti()})
+    again = NextRound((3, 5, 6), Resources(mem_mb=77, partition="short"), {3: 2, 5: 3, 6: 2}, ("n1",), 1)
+    state = RoundState(number=3).started(4, "lstops-x", again).with_job("17", (3,))
+    store.save(state)
+    left = store.load().left
+    assert left == NextRound((5, 6), Resources(mem_mb=77, partition="short"), {5: 3, 6: 2}, ("n1",))
+    # the step of the portion that was submitted failed once more: all go on together, with enough for each
+    both = NextRound((3,), Resources(mem_mb=500, partition="short"), {3: 3}, ("n2",)).joined(left)
+    assert both == NextRound((3, 5, 6), Resources(mem_mb=500, partition="short"), {3: 3, 5: 3, 6: 2}, ("n1", "n2"))
+    assert state.with_job("18", (5, 6)).left is None
+    # steps that were not tried yet have nothing to keep
+    assert RoundState().started(1, "lstops-y", NextRound((1, 2), Resources(mem_mb=77))).left is None
 
 
 class State(str, Enum):

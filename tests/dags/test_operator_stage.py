@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cluster import drive_operator
-from cluster.toy import COPY, local_cluster, make_site, shell, toy_plan, toy_step
+from cluster.toy import COPY, local_cluster, make_site, shell, toy_plan, toy_step, wait_end
 
+from lstops.cluster.client import open_client
 from lstops.cluster.records import JobRecord, jobs_dir
 from lstops.site.layout import Layout
 from lstops.site.model import Site, load_site
 from lstops.step.model import Stage, Step
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 class Toy:
@@ -141,3 +143,30 @@ def test_a_damaged_record_is_not_guessed_at(toy: Toy) -> None:
     assert status == 1
     assert f"{record} is damaged" in said
     assert "then remove the file and clear the task" in said
+
+
+def test_a_task_that_is_failed_while_it_submits_leaves_no_job(toy: Toy) -> None:
+    toy.plan(toy_step(1, shell('test -e "$(dirname "$0")/second" || sleep 3000; $COPY'), time_min=60))
+    status, said = toy.run(killed_while_submitting=True)
+    assert status == 1
+    assert "failed or cleared while it submitted" in said
+    client = open_client(toy.site)
+    (first,) = toy.records
+    wait_end(client, first.job, 300)
+    assert {row.state for row in client.account(first.job) if not row.task.step} == {f"CANCELLED by {os.getuid()}"}
+    client.close()
+    # cleared, it does not take our own scancel for a stranger's
+    (toy.site.base / "second").touch()
+    assert toy.result()["done"] == [0]
+    assert [record.indices for record in toy.records] == [(0,), (0,)]
+
+
+def test_tries_are_bounded_also_where_only_a_part_of_a_round_finds_room(toy: Toy) -> None:
+    """The scheduler takes no array of two any more when both steps are tried again."""
+    killer = shell("kill -9 $(ps -o ppid= -p $$) $$")
+    toy.plan(toy_step(0, killer), toy_step(1, killer))
+    status, said = toy.run(later_arrays_are_refused=True)
+    assert status == 1
+    assert "2 of 2 steps of stage one are beyond help" in said
+    assert [record.indices for record in toy.records if record.job] == [(0, 1), (0,), (1,)]
+    assert toy.records[-1].tries == {1: 2}

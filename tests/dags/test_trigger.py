@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lstops.airflow import trigger as module
 from lstops.airflow.hook import ClusterHook
 from lstops.airflow.trigger import ClusterJobTrigger
+from lstops.errors import TransportError
 
 
 class SlowClient:
@@ -19,9 +21,13 @@ class SlowClient:
         self.asked = asyncio.Event()
         self.answers = asyncio.Event()
         self.closed = asyncio.Event()
+        self.unreachable = 0
 
     async def cancel(self, job: str) -> None:
         self.asked.set()
+        if self.unreachable:
+            self.unreachable -= 1
+            raise TransportError("no connection", "it is tried again.")
         await self.answers.wait()
         self.cancelled.append(job)
 
@@ -47,3 +53,18 @@ async def test_the_triggerer_s_next_rounds_do_not_interrupt_the_cancelling(
     await client.closed.wait()
     assert client.cancelled == ["17"]
     assert mark.exists()
+
+
+async def test_a_job_is_cancelled_also_when_the_cluster_cannot_be_reached_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = SlowClient()
+    client.unreachable = 3
+    client.answers.set()
+    monkeypatch.setattr(ClusterHook, "async_client", lambda hook: client)
+    monkeypatch.setattr(module, "_CANCEL_EVERY_S", 0.001)
+    # the mark cannot be made; that must not keep the job running
+    mark = tmp_path / "no such folder" / "killed"
+    await ClusterJobTrigger("/a/site.yaml", "17", submitted=0.0, deadline=1e12, kill_mark=str(mark)).on_kill()
+    assert client.cancelled == ["17"]
+    assert client.closed.is_set()
