@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from sites import make_site
 
 from lstops.errors import ConfigError
 from lstops.production.config import read_config
@@ -36,17 +37,7 @@ REFUSED = "20240122_v0.10.4_prod5_trans_80"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    return Site.model_validate(
-        {
-            "name": "test",
-            "base": str(tmp_path),
-            "observatory": {"name": "LST-1", "latitude_deg": 28.76, "longitude_deg": -17.89, "height_m": 2184},
-            "cluster": {"name": "test", "scheduler": "local"},
-            "environments": {"0.12.3": {"lstchain_version": "0.12.3", "activate": "/nonexistent/activate"}},
-            "nightly": {"pipeline_version": "v0.12", "lstchain_version": "0.12.3"},
-            "production": {"base_production": "base"},
-        }
-    )
+    return make_site(tmp_path)
 
 
 def two_files(folder: str, pattern: str) -> list[str]:

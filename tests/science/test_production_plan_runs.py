@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sites import make_site
 
 from lstops.production.config import ProductionConfig, validate_pipe
 from lstops.production.definition import read_production
@@ -25,17 +26,7 @@ NODE = "node_corsika_theta_20.000_az_180.000_"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    return Site.model_validate(
-        {
-            "name": "test",
-            "base": str(tmp_path),
-            "observatory": {"name": "LST-1", "latitude_deg": 28.76, "longitude_deg": -17.89, "height_m": 2184},
-            "cluster": {"name": "test", "scheduler": "local"},
-            "environments": {"0.12.3": {"lstchain_version": "0.12.3", "activate": "/nonexistent/activate"}},
-            "nightly": {"pipeline_version": "v0.12", "lstchain_version": "0.12.3"},
-            "production": {"base_production": "base"},
-        }
-    )
+    return make_site(tmp_path)
 
 
 def test_r0_to_dl1_split_and_merge(shared: Path, site: Site) -> None:

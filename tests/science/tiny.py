@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sites import make_site
+
 from lstops.site.model import Site
 
 RUN = 2001
@@ -12,18 +14,11 @@ SIMTEL = "mc/simtel/history_meta_75.simtel.zst"
 
 def site_at(base: Path) -> Site:
     """A site file for a synthetic tree, with forests that are trained in seconds."""
-    return Site.model_validate(
-        {
-            "name": "test",
-            "base": str(base),
-            "observatory": {"name": "LST-1", "latitude_deg": 28.76, "longitude_deg": -17.89, "height_m": 2184},
-            "cluster": {"name": "test", "scheduler": "local"},
-            "environments": {"0.12.3": {"lstchain_version": "0.12.3", "activate": "/nonexistent/activate"}},
-            "nightly": {"pipeline_version": "v0.12", "lstchain_version": "0.12.3"},
-            "production": {
-                "base_production": "20240601_v0.12.3_sim_dark",
-                "tuning_simtel": SIMTEL,
-                "forests": {"n_estimators": 10, "max_depth": 10, "min_samples_leaf": 5},
-            },
-        }
+    return make_site(
+        base,
+        production={
+            "base_production": "20240601_v0.12.3_sim_dark",
+            "tuning_simtel": SIMTEL,
+            "forests": {"n_estimators": 10, "max_depth": 10, "min_samples_leaf": 5},
+        },
     )

@@ -6,25 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sites import make_site
 
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.model import CORE_ENVIRONMENT, ArtifactKind, Input, Output, Plan, Stage, Step
-
-
-def make_site(base: Path, **changes: object) -> Site:
-    """A site with a local scheduler below `base`."""
-    document = {
-        "name": "test",
-        "base": str(base),
-        "observatory": {"name": "LST-1", "latitude_deg": 28.76, "longitude_deg": -17.89, "height_m": 2184},
-        "cluster": {"name": "test", "scheduler": "local"},
-        "environments": {"0.12.3": {"lstchain_version": "0.12.3", "activate": "/nonexistent/activate"}},
-        "nightly": {"pipeline_version": "v0.12", "lstchain_version": "0.12.3"},
-        "production": {"base_production": "base"},
-        **changes,
-    }
-    return Site.model_validate(document)
 
 
 def copy_step(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sites import make_site as make_site_file
 from typer.testing import CliRunner
 
 from lstops.operations.audit import AuditReport, audit_site
@@ -21,7 +22,6 @@ from lstops.publish.versions import remove_tree
 from lstops.publish.withdraw import withdraw
 from lstops.site.layout import Layout
 
-from .conftest import make_site as make_site_file
 from .published_site import CANDIDATES, FOLDER, make_request, make_site
 
 V1, V2 = f"{FOLDER}/v0001", f"{FOLDER}/v0002"

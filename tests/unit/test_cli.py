@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from sites import make_site
 
 from lstops.cli import main
 
-from .conftest import copy_step, make_plan, make_site
+from .conftest import copy_step, make_plan
 
 
 @pytest.mark.parametrize(

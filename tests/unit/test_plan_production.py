@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sites import make_site
 
 from lstops.errors import ConfigError, DataError
 from lstops.production.grid import Node, Particle
@@ -18,8 +19,6 @@ from lstops.reduction.cuts import load_cuts, parse_cuts
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.model import ArtifactKind, Plan
-
-from .conftest import make_site
 
 LINE = "dec_2276"
 BASE = "20240601_v0.12.3_sim_dark"

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from sites import make_site
 
 from lstops.errors import ConfigError
 from lstops.production.config import ProductionConfig, validate_pipe
@@ -25,8 +26,6 @@ from lstops.production.mc_files import FileIndex, split_files
 from lstops.production.slurm_options import mem_mb, resources, time_min
 from lstops.production.stages import SlurmOptions
 from lstops.step.model import ArtifactKind, Plan, Resources, Step
-
-from .conftest import make_site
 
 PROD = "20250101_v0.12.3_tiny"
 DL1 = f"/fefs/aswg/data/mc/DL1/AllSky/{PROD}"

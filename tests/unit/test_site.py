@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sites import make_site
 
 from lstops.errors import ConfigError
 from lstops.nsb.tailcuts import Tailcut
 from lstops.production.grid import parse_node
 from lstops.site.layout import Layout, nsb_dir, parse_nsb_dir, parse_run_file, slug
 from lstops.site.model import Site, load_site
-
-from .conftest import make_site
 
 SSH = {"HOST": "login", "PORT": "22", "USER": "u", "KEY_FILE": "/k", "KNOWN_HOSTS": "/h"}
 

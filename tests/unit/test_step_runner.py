@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sites import make_site
 
 from lstops.errors import BusyError, ConfigError, DataError, JobFailure, ProductInvalid, StorageError
 from lstops.site.layout import Layout
@@ -24,7 +25,7 @@ from lstops.step.report import Ending, read_report
 from lstops.step.runner import run_step
 from lstops.step.staging import move_into_place
 
-from .conftest import copy_step, make_plan, make_site
+from .conftest import copy_step, make_plan
 
 Put = Callable[[str, str], Path]
 

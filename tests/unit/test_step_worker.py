@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import make_site
 
 from lstops.errors import JobFailure
 from lstops.site.layout import Layout
@@ -28,7 +29,7 @@ from lstops.step.plans import save_plan
 from lstops.step.report import Ending, StepReport, read_report
 from lstops.step.worker_tools import tools_worth_warming
 
-from .conftest import copy_step, make_plan, make_site
+from .conftest import copy_step, make_plan
 
 pytestmark = pytest.mark.timeout(300)
 
