@@ -11,6 +11,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from lstops.catalog.products import (
+    BESIDE,
     BUNDLE,
     CANDIDATE,
     CURRENT,
@@ -112,7 +113,7 @@ def status_of(states: Collection[str], is_newest: bool) -> str:
 
     What is in a version that may be used is not withdrawn, whatever became of other versions.
     """
-    for state in (CURRENT, SUPERSEDED, WITHDRAWN):
+    for state in (CURRENT, BESIDE, SUPERSEDED, WITHDRAWN):
         if state in states:
             return state
     return CANDIDATE if is_newest else SUPERSEDED

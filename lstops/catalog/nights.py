@@ -177,6 +177,11 @@ def save_quarantine(
 def quarantine_of(session: Session, night: Night, run_id: int | None = None) -> list[QuarantineRow]:
     """What the plans of the night's last reduction could not process; of one run if given."""
     row = find_night(session, night)
-    plans = [plan for plan in (row.reduction_plan, row.collection_plan) if plan]
+    found = quarantine_of_plans(session, [plan for plan in (row.reduction_plan, row.collection_plan) if plan])
+    return [q for q in found if run_id is None or q.subject == f"run {run_id}"]
+
+
+def quarantine_of_plans(session: Session, plans: Sequence[str]) -> list[QuarantineRow]:
+    """What plans could not process, by subject."""
     query = select(QuarantineRow).where(QuarantineRow.plan_id.in_(plans)).order_by(QuarantineRow.subject)
-    return list(session.scalars(query.where(QuarantineRow.subject == f"run {run_id}") if run_id else query))
+    return list(session.scalars(query))

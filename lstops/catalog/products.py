@@ -16,6 +16,8 @@ from lstops.night import Night
 from lstops.step.manifest import ArtifactRecord, Manifest
 
 CANDIDATE, CURRENT, SUPERSEDED, WITHDRAWN = "candidate", "current", "superseded", "withdrawn"
+#: in a version that is published to be compared with the current one
+BESIDE = "beside"
 #: kind of a published version; its lineage are the products in it
 BUNDLE = "bundle"
 _BATCH = 500

@@ -44,7 +44,7 @@ def products_list(
     run: Annotated[int | None, typer.Option(help="Run number.")] = None,
     night: Annotated[str | None, typer.Option(help="YYYYMMDD")] = None,
     production: Annotated[str | None, typer.Option(help="Name of a Monte Carlo production.")] = None,
-    status: Annotated[str | None, typer.Option(help="candidate, current, superseded, withdrawn")] = None,
+    status: Annotated[str | None, typer.Option(help="candidate, current, beside, superseded, withdrawn")] = None,
     without_node: Annotated[
         str | None,
         typer.Option(

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from lstops.catalog.bundles import record_versions
 from lstops.catalog.database import catalog_session
-from lstops.catalog.nights import find_night, night_runs, quarantine_of, save_quarantine
+from lstops.catalog.nights import find_night, night_runs, quarantine_of_plans, save_quarantine
 from lstops.catalog.overlay import active_decisions, list_decisions
 from lstops.catalog.productions import current_productions
-from lstops.catalog.products import record_manifests
 from lstops.catalog.tables import RunRow
 from lstops.catalog.verdicts import verdicts
 from lstops.errors import DataError
 from lstops.night import Night
+from lstops.operations.bundling import BUNDLE_QUANTITIES, assemble, circumstances, record_done
 from lstops.operations.matching import (
     Matching,
     level_of,
@@ -29,29 +30,35 @@ from lstops.operations.matching import (
 from lstops.operations.nightly import layout_of, selected_runs, store_nsb
 from lstops.operations.run_match import request_productions
 from lstops.publish.bundle import build_bundle
-from lstops.publish.model import BundleRequest, Decision, RunVerdict, Source
+from lstops.publish.model import BundleRequest, RunVerdict, Source, VersionInfo, VersionState
 from lstops.publish.publisher import publish as publish_bundle
+from lstops.publish.versions import list_versions
 from lstops.quality.overlay import OverlayRecord, holds
 from lstops.quality.profiles import load_profile
 from lstops.reduction.collection import SourceFiles
 from lstops.reduction.collection import plan_collection as plan_sources
 from lstops.reduction.cuts import load_cuts
 from lstops.reduction.plan import NightRequest, plan_night
+from lstops.reduction.reprocessing import Reprocessing
 from lstops.site.layout import parse_run_file
 from lstops.site.model import Site
 from lstops.step.assess import Standing, assess
-from lstops.step.manifest import ManifestStore
 from lstops.step.model import ArtifactKind, Plan, Step
 from lstops.step.plans import load_plan, save_plan
 
 MATCH_STAGE = "match"
 
 
-def plan_reduction(site: Site, night: Night, profile: str | None = None) -> str:
+def plan_reduction(site: Site, night: Night, profile: str | None = None, again: Reprocessing | None = None) -> str:
     """Match models to the selected runs and plan their DL2 and DL3; returns the plan's id.
 
     Runs that cannot be reduced (no models for their NSB, outside the IRF nodes, no source) are quarantined with the
     reason and what helps.
+
+    Parameters
+    ----------
+    again : Reprocessing, optional
+        DL3 is made in its own folder; its plans become the night's only if it makes its versions the current ones.
     """
     nightly = site.nightly
     runs = selected_runs(site, night, profile)
@@ -63,22 +70,31 @@ def plan_reduction(site: Site, night: Night, profile: str | None = None) -> str:
     matching = Matching(tuple(productions), nightly.nsb_tolerance_ghz, load_cuts(site.cuts), dropped)
     jobs, causes = match_runs(site, night, runs, rows, matching)
     request = NightRequest(
-        night, nightly.pipeline_version, nightly.tailcut, nightly.lstchain_version, matching.cuts, jobs
-    )
+        night, nightly.pipeline_version, nightly.tailcut, nightly.lstchain_version, matching.cuts, jobs,
+        reprocessing=again.name if again else "",
+    )  # fmt: skip
     plan = plan_night(request, site)
-    plan = plan.model_copy(update={"context": {**plan.context, "profile": chosen.name}})
+    context = {**plan.context, **circumstances(site, chosen.name, site.cuts)}
+    plan = plan.model_copy(update={"context": context | ({"reprocessing": again.name} if again else {})})
     save_plan(plan, site)
     with catalog_session() as session:
         save_quarantine(session, night, plan.plan_id, MATCH_STAGE, causes)
         nsb = store_nsb(session, site, night, [run.number for run in runs])
         levels = [level_of(row) for row in productions]
         request_productions(session, site, nightly.declination_line, nsb, levels)
-        find_night(session, night).reduction_plan = plan.plan_id
-        find_night(session, night).collection_plan = None
+        if again is None or again.make_current:
+            find_night(session, night).reduction_plan = plan.plan_id
+            find_night(session, night).collection_plan = None
     return plan.plan_id
 
 
-def plan_collection(site: Site, night: Night, plan_id: str, stage_results: Iterable[Mapping[str, Any]]) -> str:
+def plan_collection(
+    site: Site,
+    night: Night,
+    plan_id: str,
+    stage_results: Iterable[Mapping[str, Any]],
+    again: Reprocessing | None = None,
+) -> str:
     """Plan the index and the source check from the runs that are whole; returns the plan's id.
 
     Parameters
@@ -100,14 +116,15 @@ def plan_collection(site: Site, night: Night, plan_id: str, stage_results: Itera
         whole_dl3(site, plan, rows),
         "truth.json" if truth.exists() else None,
         plan.lstchain_version,
-        {"night": str(night)},
+        {"night": str(night)} | ({"reprocessing": again.name} if again else {}),
     )
     save_plan(collection, site)
     with catalog_session() as session:
         for result in stage_results:
             causes = {item["subject"]: (item["what"], item["remedy"]) for item in result["quarantined"]}
             save_quarantine(session, night, plan_id, result["stage"], causes)
-        find_night(session, night).collection_plan = collection.plan_id
+        if again is None or again.make_current:
+            find_night(session, night).collection_plan = collection.plan_id
     return collection.plan_id
 
 
@@ -138,8 +155,9 @@ def publish(
     *,
     author: str = "lstops",
     reason: str = "",
+    again: Reprocessing | None = None,
 ) -> list[str]:
-    """Publish the night's DL3, source by source; returns the folders of the versions that are current now.
+    """Publish the night's DL3, source by source; returns the folders of the versions.
 
     Parameters
     ----------
@@ -147,23 +165,22 @@ def publish(
         What the tasks of the stages index and check returned.
     author, reason : str
         Of a publication by hand.
+    again : Reprocessing, optional
+        The versions are published beside the current ones, if it does not say otherwise.
     """
     layout = layout_of(site)
     reduction, collection = (load_plan(layout.plan_file(i)) for i in (reduction_id, collection_id))
-    store = ManifestStore(layout.manifests)
-    published = []
+    published, beside = [], again is not None and not again.make_current
     with catalog_session() as session:
         for result in results:
             causes = {item["subject"]: (item["what"], item["remedy"]) for item in result["quarantined"]}
             save_quarantine(session, night, collection_id, result["stage"], causes)
-        for step_plan in (reduction, collection):
-            done = [a.step.primary.path for a in assess(step_plan, layout, site) if a.state is Standing.DONE]
-            record_manifests(session, [m for m in map(store.read, done) if m is not None])
+        record_done(session, site, reduction, collection)
     for found in assess(collection, layout, site, "index"):
         if found.state is not Standing.DONE:
             continue
         request = bundle_request(site, night, reduction, collection, found.step.subject.removeprefix("source "))
-        request = replace(request, published_by=author, reason=reason)
+        request = replace(request, published_by=author, reason=reason, beside=beside)
         bundle = publish_bundle(build_bundle(request, layout), layout)
         published.append(bundle.path)
         with catalog_session() as session:
@@ -180,9 +197,20 @@ def bundle_folder(site: Site, night: Night, reduction: Plan, collection: Plan, t
         The source, and its production if there are several (one of the collection's `sources`).
     """
     about = _about_index(reduction, _steps_of(collection, title)["index"])
+    version = reduction.context.get("pipeline_version", site.nightly.pipeline_version)
     return layout_of(site).dl3_published(
-        night, site.nightly.pipeline_version, about["production"], reduction.context["cuts"], about["source"]
+        night, version, about["production"], reduction.context["cuts"], about["source"]
     )
+
+
+def versions_of(site: Site, night: Night, reduction: Plan, collection: Plan) -> dict[str, VersionInfo]:
+    """The versions of a night's plans that readers get now, by title of the bundle."""
+    layout, found = layout_of(site), {}
+    for title in collection.context["sources"]:
+        for version in list_versions(bundle_folder(site, night, reduction, collection, title), layout):
+            if version.state is VersionState.CURRENT:
+                found[title] = version
+    return found
 
 
 def _steps_of(collection: Plan, title: str) -> dict[str, Step]:
@@ -200,19 +228,13 @@ def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, 
     """What goes into the bundle of one source and one production (see `bundle_folder`)."""
     layout = layout_of(site)
     steps = _steps_of(collection, title)
-    index = steps["index"]
-    about = _about_index(reduction, index)
-    products = tuple(i.path for i in index.inputs if i.kind is ArtifactKind.DL3)
-    cuts = load_cuts(site.cuts)
+    about = _about_index(reduction, steps["index"])
     check_done = {a.step.primary.path for a in assess(collection, layout, site, "check") if a.state is Standing.DONE}
-    extras = (
-        tuple(o.path for o in steps["source-check"].outputs) if steps["source-check"].primary.path in check_done else ()
-    )
     with catalog_session() as session:
         rows = [row for row in night_runs(session, night) if row.source_name == about["source"]]
         judged = verdicts(session, night, reduction.context["profile"])
         decided = list_decisions(session, [row.run_id for row in rows])
-        causes = {row.run_id: [q.cause for q in quarantine_of(session, night, row.run_id)] for row in rows}
+        causes = _causes(session, (reduction, collection))
         runs = tuple(
             RunVerdict(
                 run_id=row.run_id,
@@ -223,32 +245,33 @@ def bundle_request(site: Site, night: Night, reduction: Plan, collection: Plan, 
                 reasons=(
                     *(judged[row.run_id].reasons if row.run_id in judged else ()),
                     *(record.words for record in _about(decided, row.run_id)),
-                    *causes.get(row.run_id, ()),
+                    *causes.get(f"run {row.run_id}", ()),
                     *_elsewhere(reduction, row.run_id, about["production"]),
                 ),
             )
             for row in rows
         )
         target = _target(rows[0])
-    return BundleRequest(
+    return assemble(
+        site,
+        reduction,
+        steps["index"],
+        [steps["source-check"]] if steps["source-check"].primary.path in check_done else [],
         folder=bundle_folder(site, night, reduction, collection, title),
         night=str(night),
         source=target,
         production=about["production"],
-        cuts_name=cuts.name,
-        cuts=json.loads(cuts.text),
-        products=products,
-        index=tuple(o.path for o in index.outputs),
         runs=runs,
-        profile=reduction.context["profile"],
-        decisions=tuple(
-            Decision(r.run_number, r.action.value, r.author, r.reason, r.created_at.isoformat(), r.subruns)
-            for r in decided
-        ),
-        extras=extras,
-        site=site.name,
-        synthetic=layout.absolute("truth.json").exists(),
+        decided=decided,
     )
+
+
+def _causes(session: Session, plans: Sequence[Plan]) -> dict[str, list[str]]:
+    """What stopped the subjects of plans."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in quarantine_of_plans(session, [plan.plan_id for plan in plans]):
+        found[row.subject].append(row.cause)
+    return found
 
 
 def _elsewhere(reduction: Plan, run: int, production: str) -> list[str]:
@@ -259,6 +282,3 @@ def _elsewhere(reduction: Plan, run: int, production: str) -> list[str]:
 
 def _about(decisions: Sequence[OverlayRecord], run: int) -> list[OverlayRecord]:
     return [record for record in decisions if record.run_number == run]
-
-
-BUNDLE_QUANTITIES = ("mean_r422", "mean_index", "mean_light_yield", "mean_diffuse_nsb_std_pe", "elapsed_time_s")

@@ -18,9 +18,7 @@ from lstops.catalog.tables import NightRow, ProductionRow, QuarantineRow, RunRow
 from lstops.catalog.verdicts import verdicts
 from lstops.night import Night, Run
 from lstops.operations.nightly import layout_of, runs_of
-from lstops.operations.reduction import bundle_folder
-from lstops.publish.model import VersionState
-from lstops.publish.versions import bundle_of, list_versions
+from lstops.operations.reduction import versions_of
 from lstops.quality.overlay import Overlay, decision_words, holds
 from lstops.quality.profiles import load_profile
 from lstops.quality.quantities import believable_r422
@@ -217,21 +215,12 @@ def _productions(reduction: Plan | None, registered: Mapping[str, ProductionRow]
 def _bundles(site: Site, night: Night, reduction: Plan | None, collection: Plan | None) -> tuple[ReportBundle, ...]:
     layout = layout_of(site)
     bundles = []
-    for source in collection.context["sources"] if collection else []:
-        if reduction is None or collection is None:
-            continue
-        folder = bundle_folder(site, night, reduction, collection, source)
-        for version in list_versions(folder, layout):
-            if version.state is VersionState.CURRENT:
-                path = layout.absolute(version.path)
-                bundle = bundle_of(path)
-                runs = sorted(parse_run_file(p.name).run for p in path.glob("dl3_*.fits*"))
-                size = sum(p.stat().st_size for p in path.iterdir())
-                bundles.append(
-                    ReportBundle(
-                        source, version.version, version.path, True, tuple(runs), size, str(bundle.get("digest", ""))
-                    )
-                )
+    current = versions_of(site, night, reduction, collection) if reduction and collection else {}
+    for source, version in current.items():
+        path = layout.absolute(version.path)
+        runs = sorted(parse_run_file(p.name).run for p in path.glob("dl3_*.fits*"))
+        size = sum(p.stat().st_size for p in path.iterdir())
+        bundles.append(ReportBundle(source, version.version, version.path, True, tuple(runs), size, version.digest))
     return tuple(bundles)
 
 

@@ -20,6 +20,7 @@ from lstops.errors import ConfigError, DataError
 from lstops.night import Night, Run, RunSource, RunType
 from lstops.nsb.plan import STAGE as NSB_STAGE
 from lstops.nsb.plan import plan_nsb
+from lstops.operations.bundling import circumstances
 from lstops.operations.matching import Causes, Matching, match_runs, subruns_to_drop
 from lstops.operations.nightly import layout_of, subruns_of
 from lstops.publish.model import Source
@@ -225,7 +226,7 @@ def build_plan(site: Site, request: ReductionRequest) -> RequestPlan:
         ),
         context={
             "request": request.model_dump(mode="json"),
-            "profile": profile.name,
+            **circumstances(site, profile.name, request.cuts or site.cuts),
             "cuts": cuts.name,
             "cuts_sha256": cuts.digest,
             "runs": {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,22 +13,19 @@ from lstops.catalog.bundles import record_versions
 from lstops.catalog.database import catalog_session
 from lstops.catalog.nights import save_quarantine
 from lstops.catalog.overlay import list_decisions
-from lstops.catalog.products import record_manifests
 from lstops.catalog.tables import QuarantineRow
+from lstops.operations.bundling import BUNDLE_QUANTITIES, assemble, products_of, record_done
 from lstops.operations.nightly import layout_of
-from lstops.operations.reduction import BUNDLE_QUANTITIES
 from lstops.operations.request import Answer, answer, profile_of
 from lstops.publish.bundle import build_bundle
-from lstops.publish.model import BundleRequest, Decision, RunVerdict
+from lstops.publish.model import BundleRequest, RunVerdict
 from lstops.publish.publisher import publish as publish_bundle
 from lstops.reduction.collection import CHECK, INDEX, SourceFiles, plan_collection
-from lstops.reduction.cuts import load_cuts
 from lstops.reduction.request import ReductionRequest
 from lstops.site.layout import parse_run_file
 from lstops.site.model import Site
 from lstops.step.assess import Standing, assess
-from lstops.step.manifest import ManifestStore
-from lstops.step.model import ArtifactKind, Plan
+from lstops.step.model import Plan
 from lstops.step.plans import load_plan, save_plan
 
 
@@ -72,11 +68,8 @@ def publish(site: Site, plan_id: str, collection_id: str, stage_results: Iterabl
     layout = layout_of(site)
     reduction, collection = (load_plan(layout.plan_file(i)) for i in (plan_id, collection_id))
     _save_causes(collection_id, stage_results)
-    store = ManifestStore(layout.manifests)
     with catalog_session() as session:
-        for plan in (reduction, collection):
-            done = [a.step.primary.path for a in assess(plan, layout, site) if a.state is Standing.DONE]
-            record_manifests(session, [m for m in map(store.read, done) if m is not None])
+        record_done(session, site, reduction, collection)
     if not any(item.state is Standing.DONE for item in assess(collection, layout, site, INDEX)):
         return []
     request = bundle_request(site, reduction, collection)
@@ -97,10 +90,7 @@ def bundle_request(site: Site, reduction: Plan, collection: Plan) -> BundleReque
     """What goes into the bundle of a request."""
     layout, request = layout_of(site), request_of(reduction)
     (index,) = collection.stage(INDEX).steps
-    products = tuple(i.path for i in index.inputs if i.kind is ArtifactKind.DL3)
-    checked = [a.step for a in assess(collection, layout, site, CHECK) if a.state is Standing.DONE]
-    cuts = load_cuts(request.cuts or site.cuts)
-    published = {str(parse_run_file(path.rpartition("/")[2]).run) for path in products}
+    published = {str(parse_run_file(path.rpartition("/")[2]).run) for path in products_of(index)}
     productions = {reduction.context["runs"][run]["production"] for run in published}
     with catalog_session() as session:
         found = answer(session, profile_of(site, request), request)
@@ -108,24 +98,17 @@ def bundle_request(site: Site, reduction: Plan, collection: Plan) -> BundleReque
         runs = _run_list(session, found, reduction, collection)
         decided = list_decisions(session, numbers)
     nights = [str(night) for night, of_night in found.nights.items() if published & set(map(str, of_night))]
-    return BundleRequest(
+    return assemble(
+        site,
+        reduction,
+        index,
+        [a.step for a in assess(collection, layout, site, CHECK) if a.state is Standing.DONE],
         folder=layout.request_published(request.name),
         night=nights[0] if len(nights) == 1 else f"{nights[0]}-{nights[-1]}",
         source=found.source,
         production=", ".join(sorted(productions)),
-        cuts_name=cuts.name,
-        cuts=json.loads(cuts.text),
-        products=products,
-        index=tuple(o.path for o in index.outputs),
         runs=runs,
-        profile=reduction.context["profile"],
-        decisions=tuple(
-            Decision(r.run_number, r.action.value, r.author, r.reason, r.created_at.isoformat(), r.subruns)
-            for r in decided
-        ),
-        extras=tuple(o.path for step in checked for o in step.outputs),
-        site=site.name,
-        synthetic=layout.absolute("truth.json").exists(),
+        decided=decided,
     )
 
 

@@ -18,6 +18,7 @@ from lstops.publish.versions import (
     STAGE_PREFIX,
     bundle_of,
     checksums_of,
+    is_beside,
     problems,
     version_folders,
     version_name,
@@ -136,7 +137,7 @@ def _pointer(folder: str, layout: Layout) -> Iterator[Finding]:
     if not pointer.is_symlink():
         if pointer.exists():
             yield Finding(Code.POINTER, path, "is no symbolic link", "move it away; lstops did not make it.")
-        elif usable := [n for n in names if is_usable(absolute / n, layout)]:
+        elif usable := [n for n in names if is_usable(absolute / n, layout) and not is_beside(absolute / n, None)]:
             yield Finding(
                 Code.POINTER,
                 path,

@@ -26,7 +26,12 @@ supersede_app = typer.Typer(help="Replace a published version by another.")
 SiteFile = Annotated[str | None, typer.Option("--site", help="Site file; default: $LSTOPS_SITE.")]
 Author = Annotated[str, typer.Option(help="Who decides it.")]
 Reason = Annotated[str, typer.Option(help="Why, for those who used it.")]
-_STYLE = {VersionState.CURRENT: "green", VersionState.SUPERSEDED: "dim", VersionState.WITHDRAWN: "bold red"}
+_STYLE = {
+    VersionState.CURRENT: "green",
+    VersionState.SUPERSEDED: "dim",
+    VersionState.WITHDRAWN: "bold red",
+    VersionState.BESIDE: "cyan",
+}
 
 
 def _layout(site: Site) -> Layout:

@@ -95,6 +95,8 @@ class BundleRequest:
         For the citation.
     published_by, reason : str
         Who published it and why; no part of the content.
+    beside : bool
+        Publish it beside the version that is current: `current` does not move.
     """
 
     folder: str
@@ -114,6 +116,7 @@ class BundleRequest:
     synthetic: bool = False
     published_by: str = "lstops"
     reason: str = ""
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,8 @@ class VersionState(str, Enum):
     CURRENT = "current"
     SUPERSEDED = "superseded"
     WITHDRAWN = "withdrawn"
+    #: published to be compared with the current one, which readers still get
+    BESIDE = "beside"
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,9 @@ def publish(bundle: Bundle, layout: Layout, *, progress: Progress = _silent, wai
                 remove_tree(stage)
             raise
         progress(f"promoted {version}")
-        point_current(folder, version)
-        progress(f"current is {version}")
+        if not bundle.request.beside:
+            point_current(folder, version)
+            progress(f"current is {version}")
         return Published(version, layout.relative(final), True, files, bundle.digest, before, note)
 
 
@@ -121,7 +122,7 @@ def _already(bundle: Bundle, found: Path, before: str | None, layout: Layout, pr
     note = f"{found.name} already has this content; nothing was written."
     if notice := supersession_of(found, layout):
         note += f" It stays superseded by {notice.by} ({notice.author}: {notice.reason})."
-    elif before != found.name:
+    elif before != found.name and not bundle.request.beside:
         point_current(found.parent, found.name)
         note = f"{found.name} had been promoted, but `current` did not point to it; now it does."
     progress(note)

@@ -234,6 +234,7 @@ def bundle_json(
                 "cuts": request.cuts_name,
                 "synthetic": request.synthetic,
                 "publication": {"by": request.published_by, "reason": request.reason},
+                "beside": request.beside,
                 "runs": sorted(run_of(f.name) for f in files if f.name.startswith("dl3_")),
                 "files": {f.name: {"sha256": f.sha256, "size": f.size} for f in files},
             },

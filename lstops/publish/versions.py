@@ -103,12 +103,17 @@ def list_versions(folder: str, layout: Layout) -> tuple[VersionInfo, ...]:
     """All versions in a destination folder, oldest first."""
     absolute = layout.absolute(folder)
     current = current_version(absolute)
+    numbers = version_numbers(absolute)
     found = []
-    for number in version_numbers(absolute):
+    for number in numbers:
         version = absolute / version_name(number)
         withdrawal, supersession = withdrawal_of(version), supersession_of(version, layout)
-        state = VersionState.CURRENT if version.name == current and not supersession else VersionState.SUPERSEDED
         document = bundle_of(version)
+        state = VersionState.SUPERSEDED
+        if version.name == current and not supersession:
+            state = VersionState.CURRENT
+        elif not supersession and is_beside(version, absolute / current if current else None):
+            state = VersionState.BESIDE
         found.append(
             VersionInfo(
                 version=version.name,
@@ -121,6 +126,12 @@ def list_versions(folder: str, layout: Layout) -> tuple[VersionInfo, ...]:
             )
         )
     return tuple(found)
+
+
+def is_beside(version: Path, current: Path | None) -> bool:
+    """Whether a version was published to be compared only, and nothing newer has become current since."""
+    newer = current is None or int(current.name[1:]) < int(version.name[1:])
+    return newer and bundle_of(version).get("beside") is True
 
 
 def checksums_of(version: Path) -> dict[str, str]:

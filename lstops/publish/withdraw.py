@@ -12,6 +12,7 @@ from lstops.publish.model import Supersession, Withdrawal
 from lstops.publish.notices import checked_words, is_usable, seal, supersession_of, withdrawal_of, write_notice
 from lstops.publish.versions import (
     current_version,
+    is_beside,
     locked,
     point_current,
     remove_leftovers,
@@ -112,7 +113,17 @@ def supersede(
             point_current(absolute, current)
         notice = supersession_of(absolute / version, layout)
         assert notice is not None
-        return replace(notice, current=current)
+    if other_folder != folder:
+        _take_up(layout.absolute(other_folder), other, wait_s)
+    return replace(notice, current=current)
+
+
+def _take_up(folder: Path, version: str, wait_s: float) -> None:
+    """A version that was only published beside another one, and is now the one to use, becomes current."""
+    with storage_errors(folder), locked(folder, wait_s):
+        current = current_version(folder)
+        if is_beside(folder / version, folder / current if current else None):
+            point_current(folder, version)
 
 
 def _now() -> str:
@@ -141,7 +152,12 @@ def _leave(folder: Path, version: str, layout: Layout) -> str | None:
     current = current_version(folder)
     if current != version:
         return current
-    usable = [n for n in map(version_name, version_numbers(folder)) if is_usable(folder / n, layout)]
+    # what was published to be compared only does not become current by a withdrawal
+    usable = [
+        n
+        for n in map(version_name, version_numbers(folder))
+        if is_usable(folder / n, layout) and not is_beside(folder / n, None)
+    ]
     current = usable[-1] if usable else None
     point_current(folder, current)
     return current

@@ -30,6 +30,8 @@ class NightRequest:
     ----------
     folder : str or None
         Where the DL3 files are made, relative to the site's base; None: in the night's own folder.
+    reprocessing : str
+        Name of the reprocessing whose folder takes the DL3 files; empty: none.
     """
 
     night: Night
@@ -39,6 +41,7 @@ class NightRequest:
     cuts: CutSet
     runs: tuple[RunJob, ...]
     folder: str | None = None
+    reprocessing: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,11 @@ def _about(job: RunJob) -> dict[str, Any]:
 
 def dl3_path(job: RunJob, request: NightRequest, layout: Layout) -> str:
     """Where the DL3 of a run is made, relative to the base."""
-    folder = request.folder or layout.dl3_candidates(
-        request.night, request.pipeline_version, job.models.production, request.cuts.name, job.source
+    where = (request.night, request.pipeline_version, job.models.production, request.cuts.name, job.source)
+    folder = request.folder or (
+        layout.reprocessed_candidates(request.reprocessing, *where)
+        if request.reprocessing
+        else layout.dl3_candidates(*where)
     )
     return f"{folder}/{layout.dl3_name(job.run)}"
 

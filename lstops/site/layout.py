@@ -160,6 +160,24 @@ class Layout:
         """Where a night's DL3 of one source is made, in lstops' own area: nobody reads it but the publication."""
         return f"{self.work}/dl3/{night}/{version}/{slug(production)}/{slug(cuts)}/{slug(source)}"
 
+    def reprocessed_candidates(
+        self, name: str, night: Night, version: str, production: str, cuts: str, source: str
+    ) -> str:
+        """The same for a reprocessing: what the night itself was made of stays as it is."""
+        return f"{self.reprocessing(name)}/dl3/{night}/{version}/{slug(production)}/{slug(cuts)}/{slug(source)}"
+
+    def reprocessing(self, name: str) -> str:
+        """A reprocessing's own area: its DL3 before publication, and what became of each night."""
+        return f"{self.work}/reprocessing/{slug(name)}"
+
+    def reprocessed_night(self, name: str, night: Night) -> str:
+        """What a reprocessing made of a night."""
+        return f"{self.reprocessing(name)}/nights/{night}.json"
+
+    def comparison_report(self, name: str) -> str:
+        """Page that compares what a reprocessing made with what was there; the same as JSON beside it."""
+        return f"{self.work}/reports/reprocessing/{slug(name)}/comparison.html"
+
     def dl3_published(self, night: Night, version: str, production: str, cuts: str, source: str) -> str:
         """Folder that holds the published versions (v0001, v0002, ...) and the pointer `current`."""
         return f"DL3/{night}/{version}/{slug(production)}/{slug(cuts)}/{slug(source)}"

@@ -1,0 +1,98 @@
+"""What the bundles of a night and of an analysis request have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from lstops.catalog.products import record_manifests
+from lstops.operations.nightly import layout_of
+from lstops.publish.model import BundleRequest, Decision, RunVerdict, Source
+from lstops.quality.overlay import OverlayRecord
+from lstops.reduction.cuts import CutSet, load_cuts
+from lstops.site.model import Site
+from lstops.step.assess import Standing, assess
+from lstops.step.manifest import ManifestStore
+from lstops.step.model import ArtifactKind, Plan, Step
+
+#: quantities of a run that its bundle's run list holds
+BUNDLE_QUANTITIES = ("mean_r422", "mean_index", "mean_light_yield", "mean_diffuse_nsb_std_pe", "elapsed_time_s")
+
+
+def circumstances(site: Site, profile: str, cuts: str) -> dict[str, Any]:
+    """What a plan has to say of how it was made, so that it can be published later, whatever the site file says then.
+
+    Parameters
+    ----------
+    cuts : str
+        Name or path of the cut set's file.
+    """
+    return {"profile": profile, "cuts_file": cuts, "pipeline_version": site.nightly.pipeline_version}
+
+
+def cuts_of(site: Site, reduction: Plan) -> CutSet:
+    """The cut set of a plan."""
+    return load_cuts(reduction.context.get("cuts_file", site.cuts))
+
+
+def products_of(index: Step) -> tuple[str, ...]:
+    """The DL3 files of an index."""
+    return tuple(item.path for item in index.inputs if item.kind is ArtifactKind.DL3)
+
+
+def assemble(
+    site: Site,
+    reduction: Plan,
+    index: Step,
+    checks: Sequence[Step],
+    *,
+    folder: str,
+    night: str,
+    source: Source,
+    production: str,
+    runs: tuple[RunVerdict, ...],
+    decided: Sequence[OverlayRecord],
+) -> BundleRequest:
+    """What goes into a bundle.
+
+    Parameters
+    ----------
+    index : Step
+        Of its DL3 files.
+    checks : sequence of Step
+        Source checks that are done.
+    decided : sequence of OverlayRecord
+        What people decided about its runs.
+    """
+    cuts = cuts_of(site, reduction)
+    return BundleRequest(
+        folder=folder,
+        night=night,
+        source=source,
+        production=production,
+        cuts_name=cuts.name,
+        cuts=json.loads(cuts.text),
+        products=products_of(index),
+        index=tuple(output.path for output in index.outputs),
+        runs=runs,
+        profile=reduction.context["profile"],
+        decisions=tuple(
+            Decision(r.run_number, r.action.value, r.author, r.reason, r.created_at.isoformat(), r.subruns)
+            for r in decided
+        ),
+        extras=tuple(output.path for step in checks for output in step.outputs),
+        site=site.name,
+        synthetic=layout_of(site).absolute("truth.json").exists(),
+    )
+
+
+def record_done(session: Session, site: Site, *plans: Plan) -> None:
+    """Record in the catalogue what the plans have made."""
+    layout = layout_of(site)
+    store = ManifestStore(layout.manifests)
+    for plan in plans:
+        done = [a.step.primary.path for a in assess(plan, layout, site) if a.state is Standing.DONE]
+        record_manifests(session, [m for m in map(store.read, done) if m is not None])
