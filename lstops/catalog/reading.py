@@ -24,7 +24,7 @@ from lstops.night import Night
 from lstops.quality.datacheck import FILE_NAME, read_datacheck
 from lstops.quality.quantities import RunTable, run_quantities
 from lstops.quality.tables import ColumnTable, DatacheckNight
-from lstops.step.manifest import sha256_file
+from lstops.step.digest import sha256_file
 
 #: A process costs more to start than so few files cost to read.
 _ALONE = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,7 @@ class Column:
     def of(self, answer: RunList, rows: IntArray) -> list[Any]:
         """Return plain Python values of some rows; None where unknown."""
         values = self.values(answer, rows).tolist()
-        return [None if isinstance(value, float) and not np.isfinite(value) else value for value in values]
+        return [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
 
 
 def _runs(answer: RunList, rows: IntArray) -> list[int]:

@@ -73,6 +73,8 @@ class RunList:
         What the runs were held against, if each is judged at its own source.
     measured_nsb : mapping of int to RunNsb
         What the tailcut finder measured, by run number.
+    dropped_s : mapping of int to float
+        Time of the subruns that people dropped, by run number, in seconds; it counts nowhere.
     subruns : SubrunTable
         From which typical subruns are taken; see `with_typical_subruns`.
     """
@@ -84,6 +86,7 @@ class RunList:
     good_time: Mapping[int, CutVerdict] | None = None
     own_sources: Sources | None = None
     measured_nsb: Mapping[int, RunNsb] = field(default_factory=dict)
+    dropped_s: Mapping[int, float] = field(default_factory=dict)
     subruns: SubrunTable = field(default_factory=SubrunTable.empty)
 
     @cached_property
@@ -124,12 +127,15 @@ class RunList:
 
     @cached_property
     def time_s(self) -> FloatArray:
-        """Time of each run that counts, in seconds: its good time if asked for, else all of it."""
-        elapsed = self.judgement.table.elapsed_time_s
+        """Time of each run that counts, in seconds: its good time if asked for, else all that nobody dropped."""
+        table = self.judgement.table
+        elapsed: FloatArray = table.elapsed_time_s.copy()
+        for run, lost_s in self.dropped_s.items():
+            elapsed[table.run_number == run] -= lost_s
         if self.good_time is None:
             return elapsed
         times = {run: item.time.good_s for run, item in self.good_time.items() if item.selected}
-        numbers = self.judgement.table.run_number.tolist()
+        numbers = table.run_number.tolist()
         # a run that is included although too little of it is good counts as a whole: that was the decision
         return np.array([times.get(run, whole) for run, whole in zip(numbers, elapsed.tolist(), strict=True)])
 
@@ -139,13 +145,18 @@ class RunList:
         return float(np.nansum(self.time_s[self.selected])) / 3600
 
     @property
+    def hours_dropped(self) -> float:
+        """Hours of selected runs that do not count because people dropped these subruns."""
+        return sum(self.dropped_s.get(run, 0.0) for run in self.runs) / 3600
+
+    @property
     def hours_gained(self) -> float:
         """Hours of runs that are lost as a whole and kept because their bad subruns are cut away."""
         return float(np.nansum(self.time_s[self.selected & ~self.selected_as_whole])) / 3600
 
     @property
     def hours_trimmed(self) -> float:
-        """Bad hours inside runs that are good as a whole."""
+        """Bad hours inside runs that are good as a whole, what people dropped among them."""
         both = self.selected & self.selected_as_whole
         return float(np.nansum((self.judgement.table.elapsed_time_s - self.time_s)[both])) / 3600
 
@@ -240,7 +251,8 @@ def list_runs(session: Session, profile: Profile, request: SelectionRequest | No
     )
     judgement = judge(history.table, profile, request)
     overlay, nsb = active_decisions(session), nsb_of_runs(session)
-    return RunList(history, judgement, overlay, asked_cuts(judgement), measured_nsb=nsb)
+    lost_s = _dropped_time(session, history, overlay)
+    return RunList(history, judgement, overlay, asked_cuts(judgement), measured_nsb=nsb, dropped_s=lost_s)
 
 
 def list_night(session: Session, night: Night, profile: Profile) -> RunList:
@@ -249,14 +261,27 @@ def list_night(session: Session, night: Night, profile: Profile) -> RunList:
     own = history.source_ra_deg, history.source_dec_deg
     judgement = judge(history.table, profile, own_sources=own)
     overlay, nsb = active_decisions(session), nsb_of_runs(session, history.table.run_number.tolist())
-    return RunList(history, judgement, overlay, own_sources=own, measured_nsb=nsb)
+    lost_s = _dropped_time(session, history, overlay)
+    return RunList(history, judgement, overlay, own_sources=own, measured_nsb=nsb, dropped_s=lost_s)
+
+
+def _dropped_time(session: Session, history: History, overlay: Overlay) -> dict[int, float]:
+    """Time of the subruns that people dropped from runs of the history, in seconds by run number."""
+    there = set(history.table.run_number.tolist())
+    runs = [run for run, records in overlay.items() if run in there and any(record.subruns for record in records)]
+    if not runs:
+        return {}
+    subruns = load_subruns(session, runs, history.nights, ("run_number", "subrun", "elapsed_time_s"))
+    gone = dropped(subruns, overlay)
+    return {run: float(np.nansum(subruns.elapsed_time_s[gone & (subruns.run_number == run)])) for run in runs}
 
 
 def with_typical_subruns(session: Session, answer: RunList) -> RunList:
     """Load what is needed to name subruns whose NSB is typical of the selected runs (`RunList.nsb`)."""
     # the notebook's typical subruns depend on all that is loaded
     runs = answer.runs if answer.profile.sample.spread_typical_subruns else None
-    return replace(answer, subruns=load_subruns(session, runs, answer.history.nights, TYPICAL_COLUMNS))
+    subruns = load_subruns(session, runs, answer.history.nights, TYPICAL_COLUMNS)
+    return replace(answer, subruns=subruns.take(~dropped(subruns, answer.overlay)) if answer.dropped_s else subruns)
 
 
 def with_good_time(session: Session, answer: RunList, only: Collection[int] | None = None) -> RunList:

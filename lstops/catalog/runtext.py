@@ -83,6 +83,8 @@ def _shown(value: Any, column: Column) -> str:
 
 def _hours(answer: RunList) -> Iterator[str]:
     yield f"{len(answer.runs)} runs in {len(answer.nights)} nights, {answer.hours:.2f} h"
+    if answer.good_time is None and answer.hours_dropped:
+        yield f"  without {answer.hours_dropped:.2f} h of subruns that people dropped"
     if answer.good_time is not None:
         yield (
             f"  good time only: {answer.hours_gained:.2f} h gained of runs that are lost as a whole, "

@@ -145,9 +145,10 @@ def _judged(session: Session, night: Night, run: int) -> tuple[Judged, ...]:
 
 
 def _uses(session: Session, run: int) -> tuple[Use, ...]:
-    own = session.scalars(select(ProductRow).where(ProductRow.run_id == run)).all()
-    ids = {*(row.id for row in own), *touched(session, (Content(row.path, row.sha256) for row in own))}
-    rows = session.scalars(
-        select(ProductRow).where(ProductRow.id.in_(ids)).order_by(ProductRow.made_at.desc(), ProductRow.path)
-    )
-    return tuple(Use(row.kind, row.status, row.path, row.made_at, row.published_at) for row in rows)
+    row = ProductRow
+    own = session.execute(select(row.id, row.path, row.sha256).where(row.run_id == run)).all()
+    if not own:
+        return ()
+    ids = {*(product for product, *_ in own), *touched(session, (Content(*content) for _, *content in own))}
+    query = select(row.kind, row.status, row.path, row.made_at, row.published_at).where(row.id.in_(ids))
+    return tuple(Use(*used) for used in session.execute(query.order_by(row.made_at.desc(), row.path)))

@@ -20,7 +20,7 @@ from lstops.publish import model
 from lstops.publish.model import VersionInfo, VersionState
 from lstops.publish.notices import supersession_of, withdrawal_of
 from lstops.site.layout import Layout
-from lstops.step.manifest import sha256_file
+from lstops.step.digest import sha256_file
 
 _VERSION = re.compile(r"^v(\d{4,})$")
 #: hidden names of what is not finished; removed by the next writer, who holds the lock

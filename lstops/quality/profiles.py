@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lstops.errors import ConfigError
 from lstops.night.model import Night
 from lstops.paths import config_dir
+from lstops.plain_yaml import load_plain
 from lstops.quality.quantities import RunTable
 
 _UNITS = RunTable.units()
@@ -196,7 +197,7 @@ def load_profile(name_or_path: str | Path, config: Path | None = None) -> Profil
             known = ", ".join(sorted(item.stem for item in folder.glob("*.yaml"))) or "none"
             raise ConfigError(f"There is no profile {str(name_or_path)!r} in {folder}.", f"Choose one of: {known}.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_plain(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"Cannot read the profile {path}: {error.strerror}.", "Check the path.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lstops.errors import ConfigError
 from lstops.paths import config_dir
+from lstops.plain_yaml import load_plain
 from lstops.quality.profiles import validated
 
 _SEXAGESIMAL = re.compile(
@@ -114,7 +115,7 @@ def load_targets(path: Path | None = None) -> TargetList:
     """
     path = path or config_dir() / "targets.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_plain(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"Cannot read the target list {path}: {error.strerror}.", "Check the path.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -18,12 +18,12 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from lstops.errors import DataError, StorageError
+from lstops.step.digest import sha256_file
 from lstops.step.model import ArtifactKind, Frozen
 
 MANIFEST_SCHEMA = 1
 #: ending of a manifest that was replaced: what was published from the old content stays explained
 RETIRED = ".old"
-_CHUNK = 4 * 1024 * 1024
 
 
 class FileState(Frozen):
@@ -83,15 +83,6 @@ class Manifest(Frozen):
     def output(self, path: str) -> ArtifactRecord | None:
         """The record of the output at `path`, if this step made it."""
         return next((o for o in self.outputs if o.path == path), None)
-
-
-def sha256_file(path: Path) -> str:
-    """Content digest of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _members(path: Path) -> list[Path]:

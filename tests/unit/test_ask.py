@@ -160,7 +160,15 @@ def test_decisions_hold_everywhere_until_they_are_revoked(
     assert answer.runs == [2002, 2004, 2012]
     assert [answer.decided(action) for action in OverlayAction] == [1, 1, 1]
     assert answer.rejected[0].reasons[0].startswith("excluded, by ana on 20")
-    assert catalog.night("20240115").runs == [2002, 2004]
+    # dropped subruns count nowhere: neither in the hours nor as typical of the sky
+    assert answer.hours_dropped == pytest.approx(40 / 3600)
+    assert answer.hours == pytest.approx((200 + 160 + 200) / 3600)
+    assert [item.hours for item in answer.nights] == pytest.approx([360 / 3600, 200 / 3600])
+    assert 2004 in answer.subruns.run_number
+    assert set(answer.subruns.subrun[answer.subruns.run_number == 2004].tolist()).isdisjoint({3, 7, 8, 9})
+    night = catalog.night("20240115")
+    assert night.runs == [2002, 2004]
+    assert night.hours == pytest.approx(360 / 3600)
     trimmed = catalog.runs("Crab", good_time=True)
     assert trimmed.runs == [2002, 2003, 2004, 2012]
     assert trimmed.good_time is not None
@@ -178,6 +186,7 @@ def test_decisions_hold_everywhere_until_they_are_revoked(
     assert "without subruns 3,7-9, by ana" in out
     assert "cars and birds" in out
     assert "decisions of people: 1 include, 1 exclude, 1 drop-subruns" in out
+    assert "2 runs in 1 nights, 0.10 h\n  without 0.01 h of subruns that people dropped" in out
 
     assert main(["overlay", "add", "2001", "--include", "--reason", "no"]) == 78
     err = capsys.readouterr().err

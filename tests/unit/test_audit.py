@@ -88,7 +88,7 @@ def test_one_altered_byte_is_named_where_it_is_read(layout: Layout) -> None:
 
 
 def test_a_file_altered_together_with_its_checksum_is_still_named(layout: Layout) -> None:
-    from lstops.step.manifest import sha256_file
+    from lstops.step.digest import sha256_file
 
     path, sums = layout.absolute(f"{V1}/{DL3}"), layout.absolute(f"{V1}/SHA256SUMS")
     old = sha256_file(path)

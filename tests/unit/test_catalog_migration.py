@@ -29,7 +29,7 @@ from lstops.errors import ConfigError, DataError
 from lstops.quality.datacheck import read_datacheck
 from lstops.quality.quantities import RunTable, run_quantities
 from lstops.quality.tables import SubrunTable
-from lstops.step.manifest import sha256_file
+from lstops.step.digest import sha256_file
 from tests.unit.datachecks import subruns, write_datacheck
 
 

@@ -36,7 +36,8 @@ from lstops.publish.publisher import publish
 from lstops.publish.versions import remove_tree
 from lstops.publish.withdraw import supersede, withdraw
 from lstops.site.layout import Layout
-from lstops.step.manifest import ManifestStore, sha256_file
+from lstops.step.digest import sha256_file
+from lstops.step.manifest import ManifestStore
 
 from .prov_check import prov_findings
 from .published_site import CANDIDATES, FOLDER, make_production, make_request, make_site
