@@ -52,8 +52,10 @@ class Target:
     reference_name: str = "Crab Nebula (MAGIC 2015)"
 
 
-def reference_from_truth(path: Path) -> LogParabola:
-    """Spectrum of the simulated source, from the `source` entry of a synthetic site's truth.json.
+def reference_from_truth(path: Path, name: str = "") -> LogParabola:
+    """Spectrum of a simulated source from a synthetic site's truth.json.
+
+    It is the one of that name in the list `sources` of a site with several, else the entry `source`.
 
     Raises
     ------
@@ -61,7 +63,9 @@ def reference_from_truth(path: Path) -> LogParabola:
         If the file does not tell the spectrum.
     """
     try:
-        source = json.loads(path.read_text())["source"]
+        truth = json.loads(path.read_text())
+        named = [item for item in truth.get("sources", ()) if item["name"] == name]
+        source = named[0] if named else truth["source"]
         return LogParabola(
             amplitude=float(source["norm_per_tev_cm2_s"]),
             alpha=-float(source["index"]),
@@ -249,7 +253,7 @@ def _target(options: argparse.Namespace) -> Target:
             f"RA {ra} deg, Dec {dec} deg are no coordinates of {name}.", "give degrees, ICRS: 0 <= RA < 360."
         )
     if options.truth:
-        return Target(name, ra, dec, reference_from_truth(options.truth), "simulated spectrum")
+        return Target(name, ra, dec, reference_from_truth(options.truth, name), "simulated spectrum")
     if not options.boost > 0:
         raise ConfigError(f"--boost {options.boost} is not positive.", "leave it out for one Crab.")
     reference = CRAB.model_copy(update={"amplitude": CRAB.amplitude * options.boost})

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from lstops.errors import LstOpsError
+from lstops.simulate.campaign import NIGHTS as CAMPAIGN_NIGHTS
 
 app = typer.Typer(help="Make synthetic nights and Monte Carlo with known truth.", no_args_is_help=True)
 
@@ -25,7 +26,8 @@ def make_site_command(
     base: Annotated[Path, typer.Option(help="Folder of the site; made if it is not there.")],
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 1,
     nproc: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
-    size: Annotated[str, typer.Option(help="small (tests) or demo.")] = "demo",
+    size: Annotated[str, typer.Option(help="small (tests), demo or campaign.")] = "demo",
+    nights: Annotated[int, typer.Option(min=1, help="Of the campaign, from its first night on.")] = CAMPAIGN_NIGHTS,
 ) -> None:
     """Make a site: one night with its data check, and a Monte Carlo production. What is up to date is kept."""
     from lstops.simulate.site import make_site
@@ -34,7 +36,7 @@ def make_site_command(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     try:
-        done = make_site(base, seed, size, nproc, echo=lambda line: typer.echo(line))
+        done = make_site(base, seed, size, nproc, echo=lambda line: typer.echo(line), nights=nights)
     except LstOpsError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(error.exit_code) from error

@@ -1,4 +1,4 @@
-"""Subruns of the synthetic night: cosmic rays, Crab gammas, interleaved pedestals and flat-fields."""
+"""Subruns of the synthetic night: cosmic rays, gammas of the source, interleaved pedestals and flat-fields."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ from lstops.simulate.monitoring import FLATFIELD_PE, FLATFIELD_SPREAD_PE, monito
 from lstops.simulate.noise import PixelNoise
 from lstops.simulate.physics import (
     COSMIC_RAYS,
-    CRAB_DEC_DEG,
-    CRAB_GAMMAS,
-    CRAB_RA_DEG,
+    SOURCE_GAMMAS,
     FloatArray,
+    Spectrum,
     cosmic_ray_rate_hz,
-    crab_rate_hz,
-    throw_crab,
     throw_impact,
     throw_offset,
     throw_power_law,
+    throw_spectrum,
 )
 from lstops.simulate.plan import RunSpec, SitePlan
 from lstops.simulate.showers import (
@@ -87,7 +85,7 @@ def pointing_of(plan: SitePlan, run: RunSpec) -> Any:
     """Pointing of a run (ICRS SkyCoord): the wobble offset from the source."""
     from astropy.coordinates import SkyCoord
 
-    source = SkyCoord(CRAB_RA_DEG * u.deg, CRAB_DEC_DEG * u.deg, frame="icrs")
+    source = SkyCoord(plan.source.ra_deg * u.deg, plan.source.dec_deg * u.deg, frame="icrs")
     return source.directional_offset_by(run.wobble_pa_deg * u.deg, plan.wobble_offset_deg * u.deg)
 
 
@@ -99,7 +97,7 @@ def track_of(plan: SitePlan, run: RunSpec, subrun: int) -> Track:
     from lstchain.reco.utils import radec_to_camera
 
     camera = lst1_camera()
-    source = SkyCoord(CRAB_RA_DEG * u.deg, CRAB_DEC_DEG * u.deg, frame="icrs")
+    source = SkyCoord(plan.source.ra_deg * u.deg, plan.source.dec_deg * u.deg, frame="icrs")
     start = start_of(run, subrun)
     unix = np.linspace(start, start + run.subrun_s, 9)
     time = Time(unix, format="unix", scale="utc")
@@ -137,8 +135,10 @@ def throw_cosmic_rays(
     return Showers(Particle.PROTON, energy, impact, phi, x, y), pe
 
 
-def _cosmic_batches(rng: np.random.Generator, noise: PixelNoise, run: RunSpec, track: Track) -> Iterator[_Batch]:
-    showers, light = throw_cosmic_rays(rng, STRATA * run.subrun_s, track.zenith_rad, run.transmission)
+def _cosmic_batches(
+    rng: np.random.Generator, noise: PixelNoise, run: RunSpec, track: Track, transmission: float
+) -> Iterator[_Batch]:
+    showers, light = throw_cosmic_rays(rng, STRATA * run.subrun_s, track.zenith_rad, transmission)
     for first in range(0, len(light), _IMAGES):
         some = np.arange(first, min(first + _IMAGES, len(light)))
         images = image_showers(rng, showers.take(some), light[some], track.zenith_rad)
@@ -148,22 +148,27 @@ def _cosmic_batches(rng: np.random.Generator, noise: PixelNoise, run: RunSpec, t
 
 
 def _gamma_batches(
-    rng: np.random.Generator, noise: PixelNoise, run: RunSpec, track: Track, boost: float
+    rng: np.random.Generator,
+    noise: PixelNoise,
+    run: RunSpec,
+    track: Track,
+    transmission: float,
+    spectrum: Spectrum,
 ) -> Iterator[_Batch]:
-    thrown = int(rng.poisson(crab_rate_hz(CRAB_GAMMAS, boost) * run.subrun_s))
+    thrown = int(rng.poisson(spectrum.rate_hz(SOURCE_GAMMAS) * run.subrun_s))
     for first in range(0, thrown, _IMAGES):
         n = min(_IMAGES, thrown - first)
         times = track.unix_s[0] + run.subrun_s * rng.random(n)
-        impact, phi = throw_impact(rng, n, CRAB_GAMMAS)
+        impact, phi = throw_impact(rng, n, SOURCE_GAMMAS)
         showers = Showers(
             Particle.GAMMA,
-            throw_crab(rng, n, CRAB_GAMMAS),
+            throw_spectrum(rng, n, SOURCE_GAMMAS, spectrum),
             impact,
             phi,
             np.interp(times, track.unix_s, track.source_x_m),
             np.interp(times, track.unix_s, track.source_y_m),
         )
-        pe = light_yield_pe(rng, showers, track.zenith_rad, run.transmission)
+        pe = light_yield_pe(rng, showers, track.zenith_rad, transmission)
         images = image_showers(rng, showers, pe, track.zenith_rad)
         yield _Batch(EventKind.SHOWER, times[images.index], *noise.observe(images.pe, images.time_ns))
 
@@ -196,10 +201,10 @@ def make_subrun(plan: SitePlan, run: RunSpec, subrun: int, dl1: Path, muons: Pat
     rng = np.random.default_rng([plan.seed, run.run_id, subrun])
     noise = PixelNoise(run.nsb_ghz, seed=int(rng.integers(2**31)))
     moments = noise.moments()
-    track = track_of(plan, run, subrun)
+    track, transmission = track_of(plan, run, subrun), run.transmission_of(subrun)
     batches = [
-        *_cosmic_batches(rng, noise, run, track),
-        *_gamma_batches(rng, noise, run, track, plan.crab_boost),
+        *_cosmic_batches(rng, noise, run, track, transmission),
+        *_gamma_batches(rng, noise, run, track, transmission, plan.source.spectrum),
         *_interleaved_batches(rng, noise, run, track, plan.flatfield_hz),
     ]
     # the first pass over a night always has the standard cleaning (tailcut84), whatever the NSB
@@ -210,7 +215,7 @@ def make_subrun(plan: SitePlan, run: RunSpec, subrun: int, dl1: Path, muons: Pat
         for event in _in_order(batches, track, first_id=1 + subrun * 1_000_000):
             writer.add(event)
         n_events = writer.n_events
-    write_muons(muons, rng, start, run.subrun_s, track.zenith_rad, run.transmission)
+    write_muons(muons, rng, start, run.subrun_s, track.zenith_rad, transmission)
     return n_events
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,38 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
-#: Crab Nebula, log parabola of MAGIC, JHEAp 5-6 (2015) 30: norm in 1/(TeV cm2 s) at 1 TeV, index, curvature (log10)
-CRAB_NORM = 3.23e-11
-CRAB_INDEX = -2.47
-CRAB_CURVATURE = -0.24
-CRAB_RA_DEG = 83.6324
-CRAB_DEC_DEG = 22.0174
 M2_TO_CM2 = 1.0e4
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Log parabola dN/dE = norm E^(index + curvature log10 E), E in TeV; norm in 1/(TeV cm2 s) at 1 TeV."""
+
+    norm: float
+    index: float
+    curvature: float
+
+    def flux(self, energy_tev: FloatArray | float) -> FloatArray:
+        """Differential flux, 1/(TeV cm2 s)."""
+        energy = np.asarray(energy_tev, dtype=float)
+        return np.asarray(self.norm * energy ** (self.index + self.curvature * np.log10(energy)))
+
+    def integral(self, e_min_tev: float, e_max_tev: float) -> float:
+        """Integral flux between two energies, 1/(cm2 s)."""
+        energy = np.logspace(np.log10(e_min_tev), np.log10(e_max_tev), 2001)
+        return float(np.trapezoid(self.flux(energy), energy))
+
+    def times(self, factor: float) -> Spectrum:
+        """The same spectrum, brighter."""
+        return replace(self, norm=factor * self.norm)
+
+    def rate_hz(self, volume: ThrownVolume) -> float:
+        """Gammas per second thrown over a volume's disc."""
+        return self.integral(volume.e_min_tev, volume.e_max_tev) * volume.area_cm2
+
+
+#: Crab Nebula, log parabola of MAGIC, JHEAp 5-6 (2015) 30
+CRAB = Spectrum(3.23e-11, -2.47, -0.24)
 
 
 @dataclass(frozen=True)
@@ -56,25 +81,8 @@ class ThrownVolume:
 COSMIC_RAYS = ThrownVolume(0.02, 100.0, -2.78, 500.0, 0.0, 4.5)
 #: Flux of the cosmic rays at 1 TeV, 1/(m2 s sr TeV)
 COSMIC_RAY_NORM = 0.093
-#: Crab gammas of the night
-CRAB_GAMMAS = ThrownVolume(0.02, 20.0, CRAB_INDEX, 350.0)
-
-
-def crab_flux(energy_tev: FloatArray | float, boost: float = 1.0) -> FloatArray:
-    """Differential flux of the (boosted) Crab, 1/(TeV cm2 s)."""
-    energy = np.asarray(energy_tev, dtype=float)
-    return np.asarray(boost * CRAB_NORM * energy ** (CRAB_INDEX + CRAB_CURVATURE * np.log10(energy)))
-
-
-def crab_integral(e_min_tev: float, e_max_tev: float, boost: float = 1.0) -> float:
-    """Integral flux of the (boosted) Crab between two energies, 1/(cm2 s)."""
-    energy = np.logspace(np.log10(e_min_tev), np.log10(e_max_tev), 2001)
-    return float(np.trapezoid(crab_flux(energy, boost), energy))
-
-
-def crab_rate_hz(volume: ThrownVolume, boost: float) -> float:
-    """Gammas per second thrown over the volume's disc."""
-    return crab_integral(volume.e_min_tev, volume.e_max_tev, boost) * volume.area_cm2
+#: Gammas of a source in the night; their energies follow the source's own spectrum
+SOURCE_GAMMAS = ThrownVolume(0.02, 20.0, CRAB.index, 350.0)
 
 
 def cosmic_ray_rate_hz(volume: ThrownVolume, norm: float = COSMIC_RAY_NORM) -> float:
@@ -91,10 +99,10 @@ def throw_power_law(rng: np.random.Generator, n: int, volume: ThrownVolume) -> F
     return np.asarray((low + rng.random(n) * (high - low)) ** (1.0 / slope))
 
 
-def throw_crab(rng: np.random.Generator, n: int, volume: ThrownVolume) -> FloatArray:
-    """Draw ``n`` energies (TeV) from the Crab's spectrum within the volume's limits."""
+def throw_spectrum(rng: np.random.Generator, n: int, volume: ThrownVolume, spectrum: Spectrum) -> FloatArray:
+    """Draw ``n`` energies (TeV) from a spectrum within the volume's limits."""
     energy = np.logspace(np.log10(volume.e_min_tev), np.log10(volume.e_max_tev), 2001)
-    flux = crab_flux(energy)
+    flux = spectrum.flux(energy)
     cumulative = np.concatenate([[0.0], np.cumsum(0.5 * (flux[1:] + flux[:-1]) * np.diff(energy))])
     return np.asarray(np.interp(rng.random(n) * cumulative[-1], cumulative, energy))
 

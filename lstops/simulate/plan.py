@@ -9,10 +9,10 @@ from enum import Enum
 from typing import Any
 
 from lstops.errors import ConfigError
-from lstops.simulate.physics import ThrownVolume
+from lstops.simulate.physics import CRAB, Spectrum, ThrownVolume
 
 #: Raise it when the model changes: everything is made again.
-MODEL_VERSION = 2
+MODEL_VERSION = 3
 #: The same for what concerns the night only
 NIGHT_VERSION = 2
 #: Picture thresholds and the edges in the 95 % quantile of the pedestal charge (lstchain_find_tailcuts), p.e.
@@ -25,6 +25,7 @@ class Atmosphere(Enum):
 
     GOOD = 1.0
     DUST = 0.72
+    CLOUD = 0.6
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class RunSpec:
         Rate of NSB photoelectrons a pixel.
     transmission : float
         Light relative to good nights.
+    clouded : tuple of int
+        Subruns under a cloud, which lets `Atmosphere.CLOUD` of the light through.
     pedestal_hz : float
         Rate of interleaved pedestals; 0 when they were forgotten.
     cause : str
@@ -61,6 +64,7 @@ class RunSpec:
     subrun_s: float = 5.0
     nsb_ghz: float = 0.30
     transmission: float = Atmosphere.GOOD.value
+    clouded: tuple[int, ...] = ()
     pedestal_hz: float = 100.0
     cause: str = ""
 
@@ -68,6 +72,20 @@ class RunSpec:
     def good(self) -> bool:
         """Whether the data check must accept the run."""
         return self.run_type == "DATA" and not self.cause
+
+    def transmission_of(self, subrun: int) -> float:
+        """Light in a subrun relative to good nights."""
+        return self.transmission * (Atmosphere.CLOUD.value if subrun in self.clouded else 1.0)
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """What shines: name as in the run catalogue, position (ICRS, deg) and spectrum."""
+
+    name: str
+    ra_deg: float
+    dec_deg: float
+    spectrum: Spectrum
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,12 @@ class NodeSpec:
         return f"node_{infix}theta_{self.zenith_deg:.3f}_az_{self.azimuth_deg:.3f}_"
 
 
+#: Azimuths (deg) of the training nodes: both sides of the Crab's culmination
+TRAIN_AZIMUTHS_DEG = (100.0, 257.0)
+#: Azimuths (deg) of the test nodes: they span sin(B_DELTA), so that IRFs can be interpolated
+TEST_AZIMUTHS_DEG = (175.0, 355.0)
+
+
 @dataclass(frozen=True)
 class SiteSize:
     """How much is made; see `SIZES`."""
@@ -103,6 +127,7 @@ class SiteSize:
     test_gammas: int
     simtel_events: int
     runs: tuple[int, ...] = ()
+    test_azimuths_deg: tuple[float, ...] = TEST_AZIMUTHS_DEG
 
 
 SIZES = {
@@ -110,15 +135,14 @@ SIZES = {
     "demo": SiteSize("demo", 2.0, 1.5, (10.0, 35.0), (10.0, 23.0, 35.0), 1500, 1500, 2000, 150),
 }
 
-#: Azimuths (deg) of the training nodes: both sides of the Crab's culmination
-TRAIN_AZIMUTHS_DEG = (100.0, 257.0)
-#: Azimuths (deg) of the test nodes: they span sin(B_DELTA), so that IRFs can be interpolated
-TEST_AZIMUTHS_DEG = (175.0, 355.0)
-
 GAMMA_DIFFUSE = ThrownVolume(0.02, 20.0, -2.0, 350.0, 0.0, 2.5)
 PROTON_DIFFUSE = ThrownVolume(0.05, 100.0, -2.0, 500.0, 0.0, 4.5)
 #: Harder than sim_telarray's -2, so that the bins of the effective area up to 2 TeV are filled with few events
 GAMMA_RING = ThrownVolume(0.02, 20.0, -1.7, 350.0, 0.4, 0.4)
+
+
+#: The Crab of the demo, 40 times brighter than it is, so that seconds suffice
+BRIGHT_CRAB = SourceSpec("Crab", 83.6324, 22.0174, CRAB.times(40.0))
 
 
 @dataclass(frozen=True)
@@ -133,8 +157,6 @@ class SitePlan:
         Pipeline version directory, as lstosa names it (v0.12).
     production : str
         Name of the base Monte Carlo production.
-    crab_boost : float
-        Factor on the Crab's flux.
     mc_nsb_ghz : float
         NSB of the Monte Carlo (dark sky).
     """
@@ -148,9 +170,8 @@ class SitePlan:
     version_dir: str = "v0.12"
     production: str = "20240601_v0.12.3_sim_dark"
     dec_line: str = "dec_2276"
-    source_name: str = "Crab"
+    source: SourceSpec = BRIGHT_CRAB
     wobble_offset_deg: float = 0.4
-    crab_boost: float = 40.0
     mc_nsb_ghz: float = 0.245
     flatfield_hz: float = 30.0
     model_version: int = MODEL_VERSION
@@ -165,15 +186,13 @@ class SitePlan:
             "version_dir",
             "production",
             "dec_line",
-            "source_name",
             "wobble_offset_deg",
-            "crab_boost",
             "mc_nsb_ghz",
             "flatfield_hz",
             "model_version",
             "bad_pixels",
         )
-        return {key: getattr(self, key) for key in keys}
+        return {key: getattr(self, key) for key in keys} | {"source": asdict(self.source)}
 
     def digest(self) -> str:
         """SHA-256 of the whole plan."""
@@ -228,7 +247,8 @@ def _night_runs(size: SiteSize) -> tuple[RunSpec, ...]:
     return tuple(run for run in runs if not size.runs or run.run_id in size.runs or run.run_type == "PEDCALIB")
 
 
-def _nodes(size: SiteSize) -> tuple[NodeSpec, ...]:
+def make_nodes(size: SiteSize) -> tuple[NodeSpec, ...]:
+    """The Monte Carlo of a size."""
     nodes: list[NodeSpec] = []
 
     def add(dataset: str, particle: str, zenith: float, azimuth: float, n: int, volume: ThrownVolume) -> None:
@@ -239,7 +259,7 @@ def _nodes(size: SiteSize) -> tuple[NodeSpec, ...]:
             add("TrainingDataset", "GammaDiffuse", zenith, azimuth, size.gammas, GAMMA_DIFFUSE)
             add("TrainingDataset", "Protons", zenith, azimuth, size.protons, PROTON_DIFFUSE)
     for zenith in size.test_zeniths_deg:
-        for azimuth in TEST_AZIMUTHS_DEG:
+        for azimuth in size.test_azimuths_deg:
             add("TestingDataset", "Gamma", zenith, azimuth, size.test_gammas, GAMMA_RING)
     return tuple(nodes)
 
@@ -257,4 +277,4 @@ def make_plan(seed: int, size: str, lstchain_version: str) -> SitePlan:
     if seed < 0:
         raise ConfigError(f"The seed {seed} is negative.", "Give a seed of 0 or more.")
     chosen = SIZES[size]
-    return SitePlan(seed, chosen, _night_runs(chosen), _nodes(chosen), lstchain_version)
+    return SitePlan(seed, chosen, _night_runs(chosen), make_nodes(chosen), lstchain_version)

@@ -1,4 +1,4 @@
-"""Make a synthetic site: the on-site tree with one night, its data check, and a Monte Carlo production."""
+"""Make a synthetic site: the on-site tree with its nights, their data check, and a Monte Carlo production."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lstops.simulate.campaign import NIGHTS as CAMPAIGN_NIGHTS
+from lstops.simulate.campaign import SIZE as CAMPAIGN
+from lstops.simulate.campaign import campaign_plans
 from lstops.simulate.lstchain_tools import look_up_stars, run_tool, warm_up
-from lstops.simulate.plan import NIGHT_VERSION, NodeSpec, RunSpec, SitePlan, make_plan
-from lstops.simulate.tables import truth_of, write_run_catalog, write_run_summary
+from lstops.simulate.plan import NIGHT_VERSION, NodeSpec, RunSpec, SitePlan, digest_of, make_plan
+from lstops.simulate.tables import truth_of_nights, write_run_catalog, write_run_summary
 from lstops.simulate.tasks import SCRATCH_PREFIX, Task, TaskRunner
 
 #: Written last by lstosa when a night is closed
@@ -211,11 +214,24 @@ def _tables(plan: SitePlan, paths: SitePaths) -> None:
         write_run_catalog(plan, scratch / "catalog.ecsv")
         (scratch / "summary.ecsv").replace(paths.run_summary)
         (scratch / "catalog.ecsv").replace(paths.run_catalog)
-    write_text(paths.truth, json.dumps(truth_of(plan), indent=1) + "\n")
 
 
-def plan_tasks(plan: SitePlan, paths: SitePaths) -> list[Task]:
-    """All tasks of a site, long ones first where the order is free."""
+def _truth(plans: Sequence[SitePlan], path: Path) -> None:
+    write_text(path, json.dumps(truth_of_nights(plans), indent=1) + "\n")
+
+
+def plan_tasks(plans: Sequence[SitePlan], base: Path) -> list[Task]:
+    """All tasks of a site: night by night, long ones first where the order is free, then what there is one of."""
+    paths = [SitePaths(base, plan) for plan in plans]
+    tasks = [task for plan, place in zip(plans, paths, strict=True) for task in _monte_carlo_tasks(plan, place)]
+    tasks += [task for plan, place in zip(plans, paths, strict=True) for task in _night_tasks(plan, place)]
+    digests = [plan.digest() for plan in plans]
+    truth = digests[0] if len(digests) == 1 else digest_of(digests)
+    tasks.append(Task("truth", truth, (paths[0].truth,), _call(_truth, plans, paths[0].truth)))
+    return tasks
+
+
+def _night_tasks(plan: SitePlan, paths: SitePaths) -> list[Task]:
     common = plan.common()
     tasks: list[Task] = []
     runs = [run for run in plan.runs if run.run_type == "DATA"]
@@ -236,32 +252,26 @@ def plan_tasks(plan: SitePlan, paths: SitePaths) -> list[Task]:
         outputs = (paths.run_dl1(run), paths.run_datacheck(run))
         run_tasks.append(Task(f"run{run.run_id:05d}", None, outputs, _call(_run, paths, run), tuple(names)))
     tasks += run_tasks
-    night = Task(
-        "night", plan.night, (paths.night_datacheck,), _call(_night, plan, paths), tuple(t.name for t in run_tasks)
-    )
-    tasks.append(night)
-    for node in plan.nodes:
-        outputs = (paths.node_dl1(node),)
-        tasks.append(Task(f"node{node.run_id}", [common, asdict(node)], outputs, _call(_node, plan, paths, node)))
-    first = plan.nodes[0]
-    tasks.append(
-        Task(
-            "simtel",
-            [common, asdict(first), plan.size.simtel_events],
-            (paths.node_simtel(first),),
-            _call(_simtel, plan, paths, first),
-        )
-    )
-    tasks.append(
-        Task(
-            "tables",
-            plan.digest(),
-            (paths.run_summary, paths.run_catalog, paths.truth),
-            _call(_tables, plan, paths),
-        )
-    )
+    night, tables = f"night{plan.night}", f"tables{plan.night}"
+    check = (paths.night_datacheck,)
+    tasks.append(Task(night, plan.night, check, _call(_night, plan, paths), tuple(t.name for t in run_tasks)))
+    small = (paths.run_summary, paths.run_catalog)
+    tasks.append(Task(tables, plan.digest(), small, _call(_tables, plan, paths)))
     flag_text = f"{plan.night} {plan.version_dir} synthetic night closed\n"
-    tasks.append(Task("flag", plan.night, (paths.flag,), _call(write_text, paths.flag, flag_text), ("night", "tables")))
+    closing = _call(write_text, paths.flag, flag_text)
+    tasks.append(Task(f"flag{plan.night}", plan.night, (paths.flag,), closing, (night, tables)))
+    return tasks
+
+
+def _monte_carlo_tasks(plan: SitePlan, paths: SitePaths) -> list[Task]:
+    common = plan.common()
+    tasks = [
+        Task(f"node{node.run_id}", [common, asdict(node)], (paths.node_dl1(node),), _call(_node, plan, paths, node))
+        for node in plan.nodes
+    ]
+    for first in plan.nodes[:1]:
+        spec = [common, asdict(first), plan.size.simtel_events]
+        tasks.append(Task("simtel", spec, (paths.node_simtel(first),), _call(_simtel, plan, paths, first)))
     return tasks
 
 
@@ -269,18 +279,26 @@ def _call(function: Callable[..., None], *args: Any) -> Callable[[], None]:
     return lambda: function(*args)
 
 
-def _warm_up_for(plan: SitePlan) -> None:
+def _warm_up_for(plans: Sequence[SitePlan]) -> None:
     from astropy.time import Time
 
     from lstops.simulate.night import pointing_of
 
     warm_up()
-    data = {run.wobble_pa_deg: run for run in plan.runs if run.run_type == "DATA"}
-    look_up_stars([pointing_of(plan, run) for run in data.values()], Time(plan.runs[0].start))
+    for plan in plans:
+        data = {run.wobble_pa_deg: run for run in plan.runs if run.run_type == "DATA"}
+        look_up_stars([pointing_of(plan, run) for run in data.values()], Time(plan.runs[0].start))
 
 
-def make_site(base: Path, seed: int, size: str, nproc: int, echo: Callable[[str], None] = print) -> int:
+def make_site(
+    base: Path, seed: int, size: str, nproc: int, echo: Callable[[str], None] = print, nights: int = CAMPAIGN_NIGHTS
+) -> int:
     """Make, or bring up to date, a synthetic site below ``base``.
+
+    Parameters
+    ----------
+    nights : int
+        Of the campaign, from its first night on; other sizes have one.
 
     Returns
     -------
@@ -290,7 +308,8 @@ def make_site(base: Path, seed: int, size: str, nproc: int, echo: Callable[[str]
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("MPLBACKEND", "agg")
-    plan = make_plan(seed, size, version("lstchain"))
+    installed = version("lstchain")
+    plans = campaign_plans(seed, installed, nights) if size == CAMPAIGN else (make_plan(seed, size, installed),)
     base.mkdir(parents=True, exist_ok=True)
-    tasks = plan_tasks(plan, SitePaths(base.resolve(), plan))
-    return TaskRunner(base.resolve(), nproc, lambda: _warm_up_for(plan), echo).run(tasks)
+    tasks = plan_tasks(plans, base.resolve())
+    return TaskRunner(base.resolve(), nproc, lambda: _warm_up_for(plans), echo).run(tasks)

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lstops.simulate.physics import (
-    CRAB_CURVATURE,
-    CRAB_DEC_DEG,
-    CRAB_INDEX,
-    CRAB_NORM,
-    CRAB_RA_DEG,
-    crab_integral,
-)
-from lstops.simulate.plan import RunSpec, SitePlan, tailcut_of
+from lstops.simulate.plan import RunSpec, SitePlan, SourceSpec, tailcut_of
 
 #: Data model of files written by the first event builder, which have the reference counters (ctapipe_io_lst)
 DATA_FORMAT = "R1.CameraEvent"
@@ -64,12 +57,36 @@ def write_run_catalog(plan: SitePlan, path: Path) -> None:
     table = Table(
         {
             "run_id": [run.run_id for run in data],
-            "source_name": [plan.source_name] * len(data),
-            "source_ra": [CRAB_RA_DEG] * len(data),
-            "source_dec": [CRAB_DEC_DEG] * len(data),
+            "source_name": [plan.source.name] * len(data),
+            "source_ra": [plan.source.ra_deg] * len(data),
+            "source_dec": [plan.source.dec_deg] * len(data),
         }
     )
     table.write(path, format="ascii.ecsv", delimiter=",", overwrite=True)
+
+
+def _source_of(source: SourceSpec) -> dict[str, Any]:
+    spectrum = source.spectrum
+    return {
+        "name": source.name,
+        "ra_deg": source.ra_deg,
+        "dec_deg": source.dec_deg,
+        "model": "dN/dE = norm * E^(index + curvature*log10(E)), E in TeV",
+        "norm_per_tev_cm2_s": spectrum.norm,
+        "index": spectrum.index,
+        "curvature": spectrum.curvature,
+        "flux_above_100gev_per_cm2_s": spectrum.integral(0.1, 20.0),
+    }
+
+
+def truth_of_nights(plans: Sequence[SitePlan]) -> dict[str, Any]:
+    """The truth of a site with several nights: that of the first, all sources, and the truth of each night."""
+    first = truth_of(plans[0])
+    if len(plans) == 1:
+        return first
+    sources = {plan.source.name: _source_of(plan.source) for plan in plans}
+    nights = [{key: value for key, value in truth_of(plan).items() if key != "monte_carlo"} for plan in plans]
+    return {**first, "sources": list(sources.values()), "nights": nights}
 
 
 def truth_of(plan: SitePlan) -> dict[str, Any]:
@@ -109,17 +126,7 @@ def truth_of(plan: SitePlan) -> dict[str, Any]:
         "plan_sha256": plan.digest(),
         "model_version": plan.model_version,
         "lstchain_version": plan.lstchain_version,
-        "source": {
-            "name": plan.source_name,
-            "ra_deg": CRAB_RA_DEG,
-            "dec_deg": CRAB_DEC_DEG,
-            "model": "dN/dE = norm * E^(index + curvature*log10(E)), E in TeV",
-            "norm_per_tev_cm2_s": plan.crab_boost * CRAB_NORM,
-            "index": CRAB_INDEX,
-            "curvature": CRAB_CURVATURE,
-            "boost": plan.crab_boost,
-            "flux_above_100gev_per_cm2_s": crab_integral(0.1, 20.0, plan.crab_boost),
-        },
+        "source": _source_of(plan.source),
         "runs": runs,
         "monte_carlo": {
             "production": plan.production,

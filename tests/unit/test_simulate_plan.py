@@ -9,18 +9,18 @@ import pytest
 
 from lstops.errors import ConfigError
 from lstops.production.grid import parse_node
+from lstops.simulate.campaign import campaign_plans
 from lstops.simulate.physics import (
     COSMIC_RAYS,
-    CRAB_GAMMAS,
+    CRAB,
+    SOURCE_GAMMAS,
     ThrownVolume,
-    crab_flux,
-    crab_integral,
-    throw_crab,
     throw_impact,
     throw_offset,
     throw_power_law,
+    throw_spectrum,
 )
-from lstops.simulate.plan import make_plan, tailcut_of
+from lstops.simulate.plan import Atmosphere, make_plan, tailcut_of
 
 
 def test_demo_has_good_wobble_pairs_and_one_run_of_each_fault() -> None:
@@ -57,17 +57,40 @@ def test_bad_request_is_named(seed: int, size: str, named: str) -> None:
     assert error.value.remedy
 
 
+def test_campaign_has_what_a_closure_needs() -> None:
+    plans = campaign_plans(1, "0.12.3")
+    runs = [run for plan in plans for run in plan.runs]
+    assert [plan.night for plan in plans] == [f"202401{day}" for day in range(10, 15)]
+    assert len({run.run_id for run in runs}) == len(runs)
+    assert len({run.nsb_ghz for run in runs}) == 3
+    assert len({plan.source.name for plan in plans}) == 2
+    (clouded,) = [run for run in runs if run.clouded]
+    light = [clouded.transmission_of(subrun) for subrun in range(clouded.n_subruns)]
+    assert light.count(1.0) == clouded.n_subruns - 1
+    assert min(light) == Atmosphere.CLOUD.value
+    # the Monte Carlo is made once, with the first night; its first node is the one that the site file names
+    assert [bool(plan.nodes) for plan in plans] == [True, False, False, False, False]
+    assert (plans[0].nodes[0].zenith_deg, plans[0].nodes[0].azimuth_deg) == (10.0, 100.0)
+
+
+def test_a_shorter_campaign_is_the_beginning_of_the_whole_one() -> None:
+    assert campaign_plans(1, "0.12.3", 2) == campaign_plans(1, "0.12.3")[:2]
+    for nights, seed, named in [(0, 1, "not 0"), (6, 1, "not 6"), (2, -1, "-1")]:
+        with pytest.raises(ConfigError, match=named):
+            campaign_plans(seed, "0.12.3", nights)
+
+
 @pytest.mark.parametrize(("q95", "cuts"), [(4.6, (8, 4)), (5.85, (10, 5)), (8.4, (12, 6)), (20.0, (18, 9))])
 def test_tailcut_edges(q95: float, cuts: tuple[int, int]) -> None:
     assert tailcut_of(q95) == cuts
 
 
 def test_crab_at_one_tev_and_its_boost() -> None:
-    assert crab_flux(1.0) == pytest.approx(3.23e-11)
-    assert crab_integral(0.1, 20.0, 40.0) == pytest.approx(40 * crab_integral(0.1, 20.0))
+    assert CRAB.flux(1.0) == pytest.approx(3.23e-11)
+    assert CRAB.times(40.0).integral(0.1, 20.0) == pytest.approx(40 * CRAB.integral(0.1, 20.0))
     # a power law of index -2.47 - 0.24*log10(E) between 1 and 10 TeV: integral by hand with 1e5 steps
     energy = np.geomspace(1, 10, 100001)
-    assert crab_integral(1, 10) == pytest.approx(float(np.trapezoid(crab_flux(energy), energy)), rel=1e-4)
+    assert CRAB.integral(1, 10) == pytest.approx(float(np.trapezoid(CRAB.flux(energy), energy)), rel=1e-4)
 
 
 def test_energies_follow_their_spectra() -> None:
@@ -77,8 +100,8 @@ def test_energies_follow_their_spectra() -> None:
     assert energy.max() <= COSMIC_RAYS.e_max_tev
     # fraction above 10 times the threshold: 10^(index + 1), up to the upper limit
     assert (energy > 0.2).mean() == pytest.approx(10**-1.78, rel=0.05)
-    crab = throw_crab(rng, 200_000, CRAB_GAMMAS)
-    wanted = crab_integral(0.1, 20.0) / crab_integral(0.02, 20.0)
+    crab = throw_spectrum(rng, 200_000, SOURCE_GAMMAS, CRAB)
+    wanted = CRAB.integral(0.1, 20.0) / CRAB.integral(0.02, 20.0)
     assert (crab > 0.1).mean() == pytest.approx(wanted, rel=0.02)
 
 
