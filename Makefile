@@ -74,6 +74,7 @@ bench: setup  ## measure; results go to docs/benchmarks.md by hand, with machine
 	.venv/bin/python -m lstops.demo.bench_trace
 	.venv/bin/python -m lstops.demo bench
 	.venv/bin/python -m lstops.embedded.cluster_bench
+	.venv/bin/python -m lstops.embedded.stages_bench
 	@if [ -d "$(NIGHTS)" ]; then .venv/bin/python -m lstops.quality.bench --nights "$(NIGHTS)"; \
 	 else echo "run selection: not measured; name a directory of night-wise data checks: make bench NIGHTS=DIR"; fi
 	.venv-lstchain/bin/python -m lstops.science.worker_bench

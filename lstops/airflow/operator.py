@@ -22,7 +22,6 @@ from lstops.cluster.poller import Ending
 from lstops.cluster.records import JobRecord, kill_mark, read_record, write_record
 from lstops.cluster.resources import load_escalation
 from lstops.cluster.stage import StageContext, StepTrouble
-from lstops.cluster.states import StateClass
 from lstops.errors import JobFailure, LstOpsError, TransportError
 from lstops.site.layout import Layout
 from lstops.site.model import SchedulerKind
@@ -155,19 +154,25 @@ class PlanStageOperator(SubmittingOperator):
         if record is None or not stages.script_path(stage.layout, record).exists():
             # ended between "about to submit" and the first file: nothing was submitted
             return None
+        if kill_mark(stage.layout, record).exists():
+            self._end_killed(client, record)
+            return None
         record, found = self._hand_in(stage, client, record)
         self.log.info("job %s (%s): %s", record.job, record.name, "found again" if found.adopted else "submitted")
-        view = client.poll((record.job,)).get(record.job)
-        if kill_mark(stage.layout, record).exists():
-            # our own scancel may not have landed yet, and a new job must not meet the old one's steps
-            until = time.monotonic() + _KILL_WAIT_S
-            while view is not None and view.active and time.monotonic() < until:
-                time.sleep(_ACCOUNTING_EVERY_S)
-                view = client.poll((record.job,)).get(record.job)
-            return None
-        if view is not None and not view.active and view.number(StateClass.CANCELLED):
-            return None
+        # one that is cancelled, but has no mark of ours, was a stranger's doing, and is judged as such
         return record
+
+    def _end_killed(self, client: ClusterClient, record: JobRecord) -> None:
+        """See the job of a task that was failed or cleared to its end: a new one must not meet the old one's steps."""
+        until = time.monotonic() + _KILL_WAIT_S
+        while time.monotonic() < until:
+            left = {job.job for job in client.named_jobs() if job.name == record.name}
+            if not left:
+                return
+            for job in left:
+                # ours may not have landed yet, or have come before sbatch
+                client.cancel(job)
+            time.sleep(_ACCOUNTING_EVERY_S)
 
     def _once_more(self, stage: StageContext, state: RoundState, refusal: LstOpsError) -> NextRound:
         """The round that was about to be submitted when the last attempt died, and is now refused as it is."""

@@ -175,6 +175,12 @@ def laboratory() -> Iterator[Bench]:
         lab.stop(purge=True)
 
 
+def machine() -> str:
+    """Date and machine, for the head of a table."""
+    cores = f"{os.cpu_count()} cores (load {os.getloadavg()[0]:.1f})"
+    return f"{datetime.now(timezone.utc):%Y-%m-%d}, {cores}, {platform.platform()}"
+
+
 def main() -> int:
     """Measure and print."""
     try:
@@ -186,8 +192,7 @@ def main() -> int:
     except LstOpsError as error:
         print(f"lstops: {error}", file=sys.stderr)
         return error.exit_code
-    machine = f"{os.cpu_count()} cores (load {os.getloadavg()[0]:.1f}), {platform.platform()}"
-    print(f"{datetime.now(timezone.utc):%Y-%m-%d}, {machine}, {slurm}")
+    print(f"{machine()}, {slurm}")
     print("\n| measured | value |\n|---|---|")
     for what, value in bench.figures:
         print(f"| {what} | {value} |")

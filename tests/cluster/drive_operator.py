@@ -76,14 +76,15 @@ def execute(config: dict[str, Any]) -> None:
     if config.get("killed_while_submitting"):
         submit = ClusterClient.submit_or_adopt
 
-        def killed(self: ClusterClient, *args: Any) -> Submission:
+        def killed(self: ClusterClient, name: str, script: Path) -> Submission:
             # as the handler of a signal does, which comes back to where it was called
             operator.on_kill()
-            return submit(self, *args)
+            return submit(self, name, script)
 
         ClusterClient.submit_or_adopt = killed  # type: ignore[method-assign]
     if config.get("later_arrays_are_refused"):
-        submit, sizes = ClusterClient.submit_or_adopt, []
+        submit = ClusterClient.submit_or_adopt
+        sizes: list[bool] = []
 
         def refused(self: ClusterClient, name: str, script: Path) -> Submission:
             sizes.append("--array=0-0" not in script.read_text())
@@ -119,7 +120,7 @@ def fork(config: dict[str, Any]) -> int:
     status = 0
     try:
         execute(config)
-    except Exception:  # noqa: BLE001 - the child must not return into the loop of its parent
+    except BaseException:  # noqa: BLE001 - the child must not return into its parent's work; a deferral is no Exception
         traceback.print_exc()
         status = 1
     sys.stdout.flush()

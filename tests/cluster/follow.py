@@ -55,18 +55,18 @@ class Follower(threading.Thread):
                     break
         await stream.aclose()  # type: ignore[attr-defined]
 
-    def until(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    def until(self, condition: Callable[[], bool], timeout_s: float = 300.0) -> None:
         end = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < end, f"it does not happen; said: {self.said}, endings: {self.endings}"
             assert self.is_alive() or condition(), f"the follower ended; said: {self.said}, endings: {self.endings}"
             time.sleep(0.1)
 
-    def hears(self, words: str, timeout_s: float = 60.0) -> None:
+    def hears(self, words: str, timeout_s: float = 300.0) -> None:
         """Wait until the log has these words."""
         self.until(lambda: any(words in text for text in self.said), timeout_s)
 
-    def finish(self, timeout_s: float = 120.0) -> dict[str, Conclusion]:
+    def finish(self, timeout_s: float = 600.0) -> dict[str, Conclusion]:
         """Wait for the end of all jobs."""
         self.join(timeout_s)
         assert not self.is_alive(), f"still waiting; said: {self.said}"
@@ -75,4 +75,4 @@ class Follower(threading.Thread):
     def stop(self) -> None:
         """Give up; nothing is left running."""
         self._over.set()
-        self.join(70)
+        self.join(200)

@@ -20,10 +20,10 @@ from lstops.errors import TransportError
 
 from .conftest import require_lab
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
-def wait_for(probe: Callable[[], str], accept: Callable[[str], bool], timeout_s: float = 60.0) -> str:
+def wait_for(probe: Callable[[], str], accept: Callable[[str], bool], timeout_s: float = 300.0) -> str:
     deadline = time.monotonic() + timeout_s
     while not accept(value := probe()):
         if time.monotonic() > deadline:
@@ -182,7 +182,7 @@ def test_the_containers_command_runs_until_it_is_told_to_stop(tmp_path: Path, ne
         done = subprocess.run([*login, "id -un; sinfo -h -o %T"], capture_output=True, text=True)
         assert (done.stdout.split(), done.stderr) == ([new_user, "idle"], "")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
         assert [(p.pid, p.cmdline()) for p in of_lab(lab.base)] == []
     finally:
         process.kill()
@@ -199,7 +199,7 @@ def test_the_containers_command_ends_when_a_daemon_does(tmp_path: Path) -> None:
         assert process.stdout is not None
         pids = json.loads(process.stdout.readline())["daemons"]
         os.kill(pids["slurmdbd"], signal.SIGKILL)
-        assert process.wait(60) == 1
+        assert process.wait(300) == 1
         assert "ended on their own: slurmdbd" in process.communicate()[1]
         assert [(p.pid, p.cmdline()) for p in of_lab(lab.base)] == []
     finally:

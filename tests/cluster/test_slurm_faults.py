@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,9 +25,13 @@ from lstops.site.layout import Layout
 from lstops.site.model import Site, load_site
 
 from .follow import Follower
-from .toy import finish, make_site, one_stage, send, shell, slurm_cluster, toy_step
+from .test_slurm_operator import Drive
+from .toy import finish, make_site, one_stage, send, shell, slurm_cluster, toy_step, wait_end
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
+
+#: how long sshd and slurmctld are away
+OUTAGE_S = 60.0
 
 
 def unique() -> str:
@@ -48,7 +53,7 @@ def client(site: Site, slurm_lab: SlurmLab) -> Iterator[ClusterClient]:
     """A client; after the test each of its jobs is in the accounting once and none is in the queue."""
     client = open_client(site)
     yield client
-    records = all_records(Layout(site.base, site.work))
+    records = records_of(site)
     active = {row.task.job for row in client.queue_rows() if row.state_class.active}
     client.close()
     assert active.isdisjoint(record.job for record in records)
@@ -56,17 +61,31 @@ def client(site: Site, slurm_lab: SlurmLab) -> Iterator[ClusterClient]:
         assert len(jobs_called(slurm_lab, record.name)) == (1 if record.job else 0), record
 
 
+def records_of(site: Site) -> list[JobRecord]:
+    return all_records(Layout(site.base, site.work))
+
+
 def jobs_called(lab: SlurmLab, name: str) -> set[str]:
     found = lab.ssh(f"sacct -X -n -P --name={name} -S now-1hour -o JobID")
     return {line.partition("_")[0] for line in found.split()}
 
 
+def until(flag: str, then: str = "$COPY") -> tuple[str, ...]:
+    """A step that goes on when the file `flag` is there."""
+    return shell(f'until test -e "$(dirname "$0")/{flag}"; do sleep 0.3; done; {then}')
+
+
+def eventually(look: Callable[[], Any], timeout_s: float = 300.0) -> Any:
+    end = time.monotonic() + timeout_s
+    while not (found := look()):
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.3)
+    return found
+
+
 def running_node(lab: SlurmLab, job: str) -> str:
-    until = time.monotonic() + 60
-    while not (node := lab.ssh(f"squeue -h -j {job} -t running -o %N").split()):
-        assert time.monotonic() < until, "the job does not start"
-        time.sleep(0.2)
-    return node[0]
+    found: list[str] = eventually(lambda: lab.ssh(f"squeue -h -j {job} -t running -o %N").split())
+    return found[0]
 
 
 def again(context: StageContext, client: ClusterClient, record: JobRecord, retries: tuple) -> JobRecord:  # type: ignore[type-arg]
@@ -82,35 +101,96 @@ def sshd_children(lab: SlurmLab) -> list[psutil.Process]:
     return [p for p in psutil.Process(master).children() if p.status() != psutil.STATUS_ZOMBIE]
 
 
-def sshd_restarts(lab: SlurmLab) -> None:
-    lab.stop_daemon("sshd")
-    time.sleep(2)
-    lab.start_daemon("sshd")
-
-
-def a_connection_is_cut(lab: SlurmLab) -> None:
-    for child in sshd_children(lab):
-        child.send_signal(signal.SIGKILL)
-
-
-def slurmctld_is_down_for_a_while(lab: SlurmLab) -> None:
-    lab.stop_daemon("slurmctld")
-    time.sleep(5)
-    lab.start_daemon("slurmctld")
-
-
-@pytest.mark.parametrize("fault", [sshd_restarts, a_connection_is_cut, slurmctld_is_down_for_a_while])
-def test_a_fault_while_waiting_is_lived_through(
-    site_file: Path, client: ClusterClient, slurm_lab: SlurmLab, fault: Callable[[SlurmLab], None]
+def test_an_established_connection_that_is_cut_is_made_again(
+    site_file: Path, client: ClusterClient, slurm_lab: SlurmLab
 ) -> None:
-    context = one_stage(site_file, [toy_step(n, shell("sleep 4; $COPY")) for n in range(2)])
+    context = one_stage(site_file, [toy_step(n, until("go")) for n in range(2)])
     record = send(context, client, unique())
     follower = Follower(context.site, [record.job])
     follower.hears("running")
-    fault(slurm_lab)
+    for child in sshd_children(slurm_lab):
+        child.send_signal(signal.SIGKILL)
+    (context.site.base / "go").touch()
     assert {c.ending for c in follower.finish().values()} == {Ending.ENDED}
     # the synchronous client's connection was cut as well
     assert finish(context, client, record).done == (0, 1)
+
+
+def test_a_minute_without_sshd_and_a_minute_without_slurmctld(
+    site_file: Path, client: ClusterClient, slurm_lab: SlurmLab
+) -> None:
+    """One submitted before, one just as sshd stops, one meanwhile; one step ends where nobody can see it."""
+    waiting = one_stage(site_file, [toy_step(0, until("early")), toy_step(1, until("late"))])
+    during = [one_stage(site_file, [toy_step(n)]) for n in (2, 3)]
+    records = [prepare(one, unique(), (0,), wanted_resources(one, (0,)), {}) for one in during]
+    first = send(waiting, client, unique())
+    follower = Follower(waiting.site, [first.job])
+    follower.hears("2 running")
+    refusals: list[str] = []
+
+    def submitted(number: int) -> JobRecord:
+        """What Airflow's retries do."""
+        while True:
+            one = open_client(waiting.site)
+            try:
+                return send(during[number], one, "", records[number])
+            except TransportError as error:
+                refusals.append(str(error))
+                time.sleep(1)
+            finally:
+                one.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        results = [pool.submit(submitted, 0)]
+        slurm_lab.stop_daemon("sshd")
+        try:
+            results.append(pool.submit(submitted, 1))
+            (waiting.site.base / "early").touch()
+            time.sleep(OUTAGE_S / 2)
+            slurm_lab.stop_daemon("slurmctld")
+            time.sleep(OUTAGE_S / 2)
+            slurm_lab.start_daemon("sshd")
+            time.sleep(OUTAGE_S / 2)
+        finally:
+            slurm_lab.start_daemon("sshd")
+            slurm_lab.start_daemon("slurmctld")
+        second, third = (result.result(400) for result in results)
+    assert refusals
+    assert follower.errors > 0
+    assert not follower.endings, "nothing is concluded while nothing can be seen"
+    (waiting.site.base / "late").touch()
+    assert {c.ending for c in follower.finish().values()} == {Ending.ENDED}
+    assert finish(waiting, client, first).done == (0, 1)
+    assert [finish(*one).done for one in ((during[0], client, second), (during[1], client, third))] == [(0,), (0,)]
+
+
+def test_an_accounting_that_hangs_and_lags_behind_is_waited_for(
+    site_file: Path, client: ClusterClient, slurm_lab: SlurmLab, tmp_path: Path
+) -> None:
+    """slurmdbd is frozen when the job ends: neither the good step is failed nor the bad one taken for good."""
+    steps = (toy_step(0, until("go")), toy_step(1, until("go", "exit 3")))
+    one = Drive(site_file, tmp_path, 1, steps=steps)
+    slurmdbd = psutil.Process(slurm_lab.daemons()["slurmdbd"])
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(one.go, wait_s=600.0)
+        record = eventually(lambda: next((r for r in records_of(one.site) if r.job), None))
+        running_node(slurm_lab, record.job)
+        slurmdbd.suspend()
+        try:
+            (one.site.base / "go").touch()
+            wait_end(client, record.job)
+            # the operator has seen the end as well, and asks an accounting that does not answer
+            time.sleep(10)
+            assert not ended.done(), ended.result()
+        finally:
+            slurmdbd.resume()
+        status, said = ended.result(600)
+    assert status == 1
+    assert "AirflowFailException: 1 of 2 steps of stage one are beyond help" in said
+    assert "copy 1 (run 1): /bin/sh ended with exit status 3" in said
+    assert f"job {record.job}: 1 of 2 done" in said
+    assert (one.site.base / "out/0.txt").exists()
+    assert not (one.site.base / "out/1.txt").exists()
 
 
 def test_a_job_that_ends_while_the_accounting_is_down(
@@ -148,7 +228,7 @@ def test_a_drained_cluster_is_waited_for(site_file: Path, client: ClusterClient,
 
 def test_a_held_job_says_so_and_does_not_fail(site_file: Path, client: ClusterClient, slurm_lab: SlurmLab) -> None:
     context = one_stage(site_file, [toy_step(n, shell("sleep 1; $COPY")) for n in range(2)])
-    blocker = slurm_lab.ssh("sbatch --parsable -N4 --exclusive --output=/dev/null --wrap 'sleep 60'").strip()
+    blocker = slurm_lab.ssh("sbatch --parsable -N4 --exclusive --output=/dev/null --wrap 'sleep 3000'").strip()
     try:
         record = send(context, client, unique())
         slurm_lab.ssh(f"scontrol hold {record.job}")
@@ -163,7 +243,7 @@ def test_a_held_job_says_so_and_does_not_fail(site_file: Path, client: ClusterCl
 
 def test_an_administrator_requeues_a_job(site_file: Path, client: ClusterClient, slurm_lab: SlurmLab) -> None:
     """It is submitted with --no-requeue; who insists gets it run again under the same number, and the product whole."""
-    script = 'cd "$(dirname "$0")"; test -e flag || { touch begun; sleep 100; }; $COPY'
+    script = 'cd "$(dirname "$0")"; test -e flag || { touch begun; sleep 280; }; $COPY'
     context = one_stage(site_file, [toy_step(1, shell(script))])
     record = send(context, client, unique())
     task = f"{record.job}_0"
@@ -185,7 +265,7 @@ def test_an_administrator_requeues_a_job(site_file: Path, client: ClusterClient,
 def test_a_preempted_step_runs_again_and_no_node_is_blamed(
     site_file: Path, client: ClusterClient, slurm_lab: SlurmLab
 ) -> None:
-    context = one_stage(site_file, [toy_step(1, shell('test -e "$(dirname "$0")/flag" || sleep 100; $COPY'))])
+    context = one_stage(site_file, [toy_step(1, shell('test -e "$(dirname "$0")/flag" || sleep 280; $COPY'))])
     record = send(context, client, unique())
     running_node(slurm_lab, record.job)
     slurm_lab.ssh("sbatch -p urgent -N4 --exclusive --output=/dev/null --wrap true")
@@ -200,7 +280,7 @@ def test_a_preempted_step_runs_again_and_no_node_is_blamed(
 def test_one_step_of_an_array_cancelled_by_another_stops_the_stage_and_keeps_what_is_done(
     site_file: Path, client: ClusterClient, slurm_lab: SlurmLab
 ) -> None:
-    context = one_stage(site_file, [toy_step(0), toy_step(1, shell("sleep 100; $COPY"))])
+    context = one_stage(site_file, [toy_step(0), toy_step(1, shell("sleep 280; $COPY"))])
     record = send(context, client, unique())
     Follower(context.site, [record.job]).hears("1 completed")
     slurm_lab.ssh(f"scancel {record.job}_1")

@@ -20,7 +20,7 @@ from .follow import Follower
 from .test_slurm_operator import Drive, answer, jobs_called
 from .toy import finish, make_site, one_stage, send, shell, slurm_cluster, toy_step
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_in_closed_hours_nothing_is_submitted(slurm_lab: SlurmLab, tmp_path: Pat
 
 
 def test_a_deadline_cancels_and_says_so(site_file: Path, slurm_lab: SlurmLab, tmp_path: Path) -> None:
-    one = Drive(site_file, tmp_path, 600, command=shell("sleep 100; $COPY"))
+    one = Drive(site_file, tmp_path, 600, command=shell("sleep 280; $COPY"))
     status, said = one.go(wait_s=0.0)
     assert "TaskDeferred" in said
     record = read_record(Layout(one.site.base, one.site.work), one.plan.plan_id, one.names[0])
@@ -143,7 +143,7 @@ def test_a_deadline_cancels_and_says_so(site_file: Path, slurm_lab: SlurmLab, tm
 
 
 def test_the_log_tells_the_place_in_the_queue(site_file: Path, client: ClusterClient, slurm_lab: SlurmLab) -> None:
-    blocker = slurm_lab.ssh("sbatch --parsable -N4 --exclusive --output=/dev/null --wrap 'sleep 100'").strip()
+    blocker = slurm_lab.ssh("sbatch --parsable -N4 --exclusive --output=/dev/null --wrap 'sleep 3000'").strip()
     older = slurm_lab.ssh("sbatch --parsable -N4 --exclusive --output=/dev/null --wrap true").strip()
     context = one_stage(site_file, [toy_step(1)])
     try:
@@ -169,8 +169,8 @@ def test_orphans_of_ours_are_cancelled_and_nobody_elses(
     ours = other("lstops-" + "b" * 20, f"{comment_tag(site)} dag task stage")
     elsewhere = other("lstops-" + "c" * 20, "lstops toy/00000000 dag task stage")
     stranger = other("lstosa", f"{comment_tag(site)} dag task stage")
-    waiting = Drive(site_file, tmp_path, 700, command=shell("sleep 100; $COPY"))
-    deleted = Drive(site_file, tmp_path, 701, command=shell("sleep 100; $COPY"))
+    waiting = Drive(site_file, tmp_path, 700, command=shell("sleep 280; $COPY"))
+    deleted = Drive(site_file, tmp_path, 701, command=shell("sleep 280; $COPY"))
     try:
         for one in (waiting, deleted):
             assert "TaskDeferred" in one.go(wait_s=0.0)[1]
@@ -179,7 +179,7 @@ def test_orphans_of_ours_are_cancelled_and_nobody_elses(
             "lstops-" + "b" * 20: "this site has no record of it",
             deleted.names[0]: "its run was deleted",
         }
-        until = time.monotonic() + 30
+        until = time.monotonic() + 300
         while len(left := set(slurm_lab.ssh("squeue -h -t PD,R -o %j").split())) > 3 and time.monotonic() < until:
             time.sleep(0.3)
         assert left == {"lstops-" + "c" * 20, "lstosa", waiting.names[0]}

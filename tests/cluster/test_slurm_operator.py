@@ -20,7 +20,7 @@ from lstops.step.model import Plan, Stage, Step
 
 from .toy import make_site, shell, slurm_cluster, toy_plan, toy_step
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 DRIVER = Path(__file__).with_name("drive_operator.py")
 
 
@@ -64,7 +64,7 @@ def drive(runs: list[dict[str, Any]]) -> list[int]:
     """Run several processes at the same time; returns their exit statuses."""
     environ = {**os.environ, "AIRFLOW_HOME": str(Path(runs[0]["store"]).parent / "airflow")}
     argv = [sys.executable, str(DRIVER), json.dumps(runs)]
-    done = subprocess.run(argv, capture_output=True, text=True, env=environ, timeout=200)
+    done = subprocess.run(argv, capture_output=True, text=True, env=environ, timeout=800)
     assert done.returncode == 0, done.stderr
     found: list[int] = json.loads(done.stdout.splitlines()[-1])
     return found

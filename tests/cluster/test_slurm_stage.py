@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from lstops.cluster.client import ClusterClient, open_client
 from lstops.cluster.failure import Cause
 from lstops.cluster.poller import Ending, JobWatcher, Snapshot
 from lstops.cluster.records import JobRecord
-from lstops.cluster.stage import StageContext, next_round, prepare, script_path, wanted_resources
+from lstops.cluster.stage import Judgement, StageContext, next_round, prepare, script_path, wanted_resources
 from lstops.embedded.slurm_lab import SlurmLab
 from lstops.errors import SubmitError, TransportError
 from lstops.site.model import load_site
@@ -22,7 +23,7 @@ from lstops.step.model import Step
 
 from .toy import COPY, finish, make_site, one_stage, send, shell, slurm_cluster, toy_step, wait_end
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 def unique() -> str:
@@ -53,9 +54,28 @@ def slow(slurm_lab: SlurmLab, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return context, record
 
 
+@pytest.fixture(scope="module")
+def batch_at_limit(slurm_lab: SlurmLab, tmp_path_factory: pytest.TempPathFactory) -> tuple[StageContext, JobRecord]:
+    """Three steps in one task that will meet its limit in the second; likewise."""
+    context, record = send_batch(slurm_lab, tmp_path_factory.mktemp("batch"))
+    slurm_lab.ssh(f"scontrol update jobid={record.job} timelimit=1")
+    return context, record
+
+
 @pytest.fixture(autouse=True)
-def _early(slow: tuple[StageContext, JobRecord]) -> None:
-    """Start the slow job before the other tests."""
+def _early(slow: tuple[StageContext, JobRecord], batch_at_limit: tuple[StageContext, JobRecord]) -> None:
+    """Start the slow jobs before the other tests."""
+
+
+def send_batch(lab: SlurmLab, folder: Path) -> tuple[StageContext, JobRecord]:
+    site_file = make_site(folder, slurm_cluster(lab.access(), array_limit=1, batch={"copy": 3}))
+    slow_once = shell('test -e "$(dirname "$0")/flag" || sleep 280; $COPY')
+    context = one_stage(site_file, [toy_step(0), toy_step(1, slow_once), toy_step(2)])
+    client = open_client(context.site)
+    record = send(context, client, unique())
+    client.close()
+    assert record.groups == ((0, 1, 2),)
+    return context, record
 
 
 def jobs_in_sacct(lab: SlurmLab, name: str) -> list[str]:
@@ -70,19 +90,6 @@ def test_all_steps_succeed_and_a_second_look_finds_nothing_to_do(site_file: Path
     assert (verdict.retries, verdict.beyond_help, verdict.cancelled) == ((), (), False)
     assert {found.state for found in context.assess()} == {Standing.DONE}
     assert [(context.site.base / f"out/{n}.txt").read_text() for n in range(3)] == ["hello\n"] * 3
-
-
-def test_some_of_an_array_fail_and_only_these(site_file: Path, client: ClusterClient) -> None:
-    bad = {1: shell("echo before the end; exit 1"), 5: shell("kill -9 $$"), 6: shell("true")}
-    context = one_stage(site_file, [toy_step(n, bad.get(n, COPY)) for n in range(8)])
-    record = send(context, client, unique())
-    verdict = finish(context, client, record)
-    assert verdict.done == (0, 2, 3, 4, 7)
-    assert [trouble.index for trouble in verdict.beyond_help] == [1, 5, 6]
-    assert verdict.retries == ()
-    assert "before the end" in verdict.beyond_help[0].log_tail
-    assert not any((context.site.base / f"out/{n}.txt").exists() for n in bad)
-    assert "step run" in script_path(context.layout, record).read_text()
 
 
 def test_a_step_that_is_killed_before_it_can_report_gets_more_memory(site_file: Path, client: ClusterClient) -> None:
@@ -138,7 +145,7 @@ def test_of_several_steps_in_a_task_only_the_one_that_ran_out_of_memory_runs_aga
 
 
 def test_cancelled_by_somebody_else_stops(site_file: Path, client: ClusterClient, slurm_lab: SlurmLab) -> None:
-    context = one_stage(site_file, [toy_step(n, shell("sleep 200")) for n in range(2)])
+    context = one_stage(site_file, [toy_step(n, shell("sleep 280")) for n in range(2)])
     record = send(context, client, unique())
     slurm_lab.ssh(f"scancel {record.job}")
     verdict = finish(context, client, record)
@@ -171,7 +178,7 @@ def test_a_job_that_can_never_start_is_noticed(site_file: Path, client: ClusterC
     watcher = JobWatcher(record.job, float("inf"), lambda text: None)
     try:
         # SLURM gives the reason at its second look
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while (view := client.poll((record.job,))[record.job]).hopeless is None and time.monotonic() < until:
             time.sleep(0.3)
         assert watcher.observe(Snapshot(0.0, {record.job: view}, {})) is None
@@ -215,11 +222,20 @@ def test_two_at_once_submit_one_job(site_file: Path, slurm_lab: SlurmLab) -> Non
         client.close()
 
 
-def test_sixty_instant_steps_and_none_falsely_failed(site_file: Path, client: ClusterClient) -> None:
-    context = one_stage(site_file, [toy_step(n) for n in range(60)])
+@pytest.mark.timeout(3600)
+def test_of_many_instant_steps_some_fail_and_only_these(site_file: Path, client: ClusterClient) -> None:
+    """LSTOPS_TEST_INSTANT: how many; each is a process with its imports, so that 200 take minutes on two cores."""
+    many = int(os.environ.get("LSTOPS_TEST_INSTANT", "60"))
+    bad = {1: shell("echo before the end; exit 1"), 5: shell("kill -9 $$"), 6: shell("true")}
+    context = one_stage(site_file, [toy_step(n, bad.get(n, COPY)) for n in range(many)])
     record = send(context, client, unique())
-    verdict = finish(context, client, record, 180)
-    assert verdict.done == tuple(range(60))
+    verdict = finish(context, client, record, 1800)
+    assert verdict.done == tuple(n for n in range(many) if n not in bad)
+    assert [trouble.index for trouble in verdict.beyond_help] == [1, 5, 6]
+    assert verdict.retries == ()
+    assert "before the end" in verdict.beyond_help[0].log_tail
+    assert not any((context.site.base / f"out/{n}.txt").exists() for n in bad)
+    assert "step run" in script_path(context.layout, record).read_text()
 
 
 def test_sshd_down_is_a_passing_trouble_and_the_job_is_found_again(
@@ -283,18 +299,16 @@ def test_a_login_shell_that_prints_a_banner_does_no_harm(tmp_path: Path) -> None
 
 
 def test_a_killed_node_is_avoided_next_time(site_file: Path, client: ClusterClient, slurm_lab: SlurmLab) -> None:
-    slow_once = shell('test -e "$(dirname "$0")/flag" || sleep 120; $COPY')
+    slow_once = shell('test -e "$(dirname "$0")/flag" || sleep 280; $COPY')
     context = one_stage(site_file, [toy_step(1, slow_once)])
     record = send(context, client, unique())
-    node = ""
-    for _ in range(60):
+    until, node = time.monotonic() + 300, ""
+    while not node and time.monotonic() < until:
         node = slurm_lab.ssh(f"squeue -h -j {record.job} -t running -o %N").strip()
-        if node:
-            break
     assert node
     slurm_lab.kill_daemon(f"slurmd-{node}")
     try:
-        verdict = finish(context, client, record, 120)
+        verdict = finish(context, client, record)
     finally:
         slurm_lab.start_daemon(f"slurmd-{node}")
     assert [(retry.why.cause, retry.avoid) for retry in verdict.retries] == [(Cause.INFRASTRUCTURE, node)]
@@ -308,11 +322,63 @@ def test_a_killed_node_is_avoided_next_time(site_file: Path, client: ClusterClie
 def test_the_time_limit_gives_more_time_and_then_success(slow: tuple[StageContext, JobRecord]) -> None:
     context, record = slow
     client = open_client(context.site)
-    verdict = finish(context, client, record, 150)
+    verdict = finish(context, client, record)
     assert [retry.why.cause for retry in verdict.retries] == [Cause.TIME]
     resources, tries, exclude = next_round(record, verdict.retries)
     assert resources.time_min == 3
     (context.site.base / "flag").touch()
     again = send(context, client, "", prepare(context, unique(), (0,), resources, tries, exclude))
     assert finish(context, client, again).done == (0,)
+    client.close()
+
+
+def first_of_the_batch_only(context: StageContext, client: ClusterClient, record: JobRecord) -> tuple[Judgement, int]:
+    """Verdict of a batch that was ended in its second step, and when the product of the first was made."""
+    verdict = finish(context, client, record)
+    assert verdict.done == (0,), verdict
+    assert [(context.site.base / f"out/{n}.txt").exists() for n in range(3)] == [True, False, False]
+    (context.site.base / "flag").touch()
+    return verdict, (context.site.base / "out/0.txt").stat().st_mtime_ns
+
+
+def the_rest_is_done_and_nothing_twice(
+    context: StageContext, client: ClusterClient, lab: SlurmLab, records: tuple[JobRecord, JobRecord], made: int
+) -> None:
+    assert records[1].indices == (1, 2)
+    assert finish(context, client, records[1]).done == (1, 2)
+    assert (context.site.base / "out/0.txt").stat().st_mtime_ns == made, "what was done is not done again"
+    jobs = {job.partition("_")[0] for record in records for job in jobs_in_sacct(lab, record.name)}
+    assert jobs == {record.job for record in records}
+
+
+def test_a_batch_that_meets_its_time_limit_keeps_what_was_done_and_goes_on(
+    batch_at_limit: tuple[StageContext, JobRecord], slurm_lab: SlurmLab
+) -> None:
+    context, record = batch_at_limit
+    client = open_client(context.site)
+    verdict, made = first_of_the_batch_only(context, client, record)
+    # the step that ran has had its turn, the one after it has not
+    causes = [(retry.index, retry.why.cause, retry.blameless) for retry in verdict.retries]
+    assert causes == [(1, Cause.TIME, False), (2, Cause.TIME, True)]
+    resources, tries, exclude = next_round(record, verdict.retries)
+    assert tries == {1: 2, 2: 1}
+    second = send(context, client, "", prepare(context, unique(), (1, 2), resources, tries, exclude))
+    the_rest_is_done_and_nothing_twice(context, client, slurm_lab, (record, second), made)
+    client.close()
+
+
+def test_a_batch_that_is_cancelled_keeps_what_was_done_and_goes_on_when_a_person_says_so(
+    slurm_lab: SlurmLab, tmp_path: Path
+) -> None:
+    context, record = send_batch(slurm_lab, tmp_path)
+    client = open_client(context.site)
+    until = time.monotonic() + 300
+    while not (context.site.base / "out/0.txt").exists():
+        assert time.monotonic() < until
+        time.sleep(0.3)
+    slurm_lab.ssh(f"scancel {record.job}")
+    verdict, made = first_of_the_batch_only(context, client, record)
+    assert (verdict.cancelled, verdict.retries) == (True, ())
+    second = send(context, client, unique())
+    the_rest_is_done_and_nothing_twice(context, client, slurm_lab, (record, second), made)
     client.close()

@@ -101,7 +101,7 @@ def send(context: StageContext, client: ClusterClient, name: str, record: JobRec
     return submit(context, client, record)[0]
 
 
-def wait_end(client: ClusterClient, job: str, timeout_s: float = 90.0) -> None:
+def wait_end(client: ClusterClient, job: str, timeout_s: float = 600.0) -> None:
     until = time.monotonic() + timeout_s
     while True:
         view = client.poll((job,)).get(job)
@@ -112,7 +112,7 @@ def wait_end(client: ClusterClient, job: str, timeout_s: float = 90.0) -> None:
         time.sleep(0.3)
 
 
-def settled_rows(client: ClusterClient, record: JobRecord, timeout_s: float = 60.0) -> tuple[AccountingRow, ...]:
+def settled_rows(client: ClusterClient, record: JobRecord, timeout_s: float = 300.0) -> tuple[AccountingRow, ...]:
     until = time.monotonic() + timeout_s
     while not settled(record, rows := client.account(record.job)):
         if time.monotonic() > until:
@@ -121,6 +121,6 @@ def settled_rows(client: ClusterClient, record: JobRecord, timeout_s: float = 60
     return rows
 
 
-def finish(context: StageContext, client: ClusterClient, record: JobRecord, timeout_s: float = 90.0) -> Judgement:
+def finish(context: StageContext, client: ClusterClient, record: JobRecord, timeout_s: float = 600.0) -> Judgement:
     wait_end(client, record.job, timeout_s)
     return judge(context, record, settled_rows(client, record), context.assess(), ESCALATION)

@@ -170,3 +170,21 @@ def test_tries_are_bounded_also_where_only_a_part_of_a_round_finds_room(toy: Toy
     assert "2 of 2 steps of stage one are beyond help" in said
     assert [record.indices for record in toy.records if record.job] == [(0, 1), (0,), (1,)]
     assert toy.records[-1].tries == {1: 2}
+
+
+def test_a_retry_submits_nothing_that_somebody_cancelled(toy: Toy) -> None:
+    """The attempt that waited has died before it could judge the end."""
+    toy.plan(toy_step(1, shell('test -e "$(dirname "$0")/second" || sleep 3000; $COPY'), time_min=60))
+    assert "TaskDeferred" in toy.run(wait_s=0.0)[1]
+    (record,) = toy.records
+    client = open_client(toy.site)
+    client.cancel(record.job)
+    wait_end(client, record.job, 300)
+    client.close()
+    status, said = toy.run()
+    assert status == 1
+    assert f"job {record.job} of stage one: the job was cancelled by user" in said
+    assert [one.job for one in toy.records] == [record.job]
+    # it is told; who clears the task now wants it done
+    (toy.site.base / "second").touch()
+    assert toy.result()["done"] == [0]
