@@ -182,6 +182,12 @@ def read_nsb(site: Site, night: Night, runs: Iterable[int]) -> tuple[dict[int, R
     for run in runs:
         official = tuple(map(layout.absolute, layout.tailcuts(run)))
         own = tuple(map(layout.absolute, layout.own_tailcuts(night, run)))
+        if not any(map(Path.exists, (*official, *own))):
+            missing[run] = DataError(
+                f"the NSB of run {run} was not measured.",
+                f"start the DAG `nightly` for {night.iso}; it measures the runs that it takes (`lstops why {run}`).",
+            )
+            continue
         config, log = official if all(map(Path.exists, official)) else own
         try:
             found[run] = read_tailcut_finder(run, config, log)

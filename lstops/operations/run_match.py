@@ -57,12 +57,12 @@ def match_run(
     Raises
     ------
     DataError
-        If the run is not known or its NSB was not measured.
+        If the run is not known, has no pedestals, or its NSB was not measured.
     """
     with catalog_session() as session:
         row = find_run(session, run)
         table = run_table([row])
-        nsb = nsb_of_runs(session, [run]).get(run) or _measured(site, Night(row.night), run)
+        nsb = nsb_of_runs(session, [run]).get(run) or _measured(site, Night(row.night), run, table.num_pedestals[0])
         productions = current_productions(session)
         standard = standards(session)
         version = site.nightly.lstchain_version
@@ -89,11 +89,16 @@ def level_of(row: ProductionRow, standard: dict[tuple[str, str], str]) -> NsbLev
     return NsbLevel(row.nsb_level_ghz, Tailcut.parse(row.tailcut), row.lstchain_version, row.name, is_standard)
 
 
-def _measured(site: Site, night: Night, run: int) -> RunNsb:
+def _measured(site: Site, night: Night, run: int, num_pedestals: float) -> RunNsb:
     found, missing = read_nsb(site, night, [run])
-    if run in missing:
-        raise missing[run]
-    return found[run]
+    if run in found:
+        return found[run]
+    if not num_pedestals > 0:  # NaN: the run summary does not tell
+        raise DataError(
+            f"run {run} has no interleaved pedestals, by which its NSB could be measured.",
+            f"leave it out: no production can be chosen for it (see `lstops why {run}`).",
+        )
+    raise missing[run]
 
 
 def request_productions(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from unit.test_catalog import manifest
 
+from lstops.catalog.blocks import pack_runs
 from lstops.catalog.database import catalog_session
+from lstops.catalog.nights import find_run, run_table
 from lstops.catalog.productions import RegisteredProduction, register_production
 from lstops.catalog.products import products, record_manifests
 from lstops.catalog.requests import production_requests
-from lstops.errors import ConfigError, ProductInvalid
+from lstops.errors import ConfigError, DataError, ProductInvalid
 from lstops.nsb.match import MatchKind
 from lstops.operations.nightly import ingest, judge, layout_of
 from lstops.operations.planning import DAG_STAGES, ProductionRequest, plan_request
@@ -128,6 +132,18 @@ def test_the_night_asks_once_for_what_is_missing(night: Site) -> None:
         (request,) = production_requests(session)
         assert (request.runs, request.level_ghz, request.tailcut) == (list(RUNS), 0.22, "tailcut84")
     assert match_run(night, RUNS[0]).request == request.id
+
+
+def test_a_run_whose_nsb_is_not_known(night: Site) -> None:
+    with pytest.raises(DataError, match="the NSB of run 1613 was not measured") as caught:
+        match_run(night, 1613)
+    assert "start the DAG `nightly` for 2019-11-21" in caught.value.remedy
+    with catalog_session() as session:
+        row = find_run(session, 1613)
+        (row.quantities,) = pack_runs(replace(run_table([row]), num_pedestals=np.zeros(1)))  # type: ignore[assignment]
+    with pytest.raises(DataError, match="run 1613 has no interleaved pedestals") as caught:
+        match_run(night, 1613)
+    assert "leave it out" in caught.value.remedy
 
 
 def test_every_verdict_on_a_run(night: Site, tmp_path: Path) -> None:
