@@ -9,7 +9,7 @@ export LSTOPS_VENV_SCIENCE := $(SCIENCE_VENV)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo demo-stop test lint test-unit test-golden test-science test-dags test-cluster test-e2e \
+.PHONY: help setup demo campaign demo-stop test lint test-unit test-golden test-science test-dags test-cluster test-e2e \
         test-system-deps bench lock clean
 .DELETE_ON_ERROR:
 
@@ -33,6 +33,9 @@ lock:  ## pin the versions anew from requirements/*.in
 demo:  ## one synthetic night from DL1 to published DL3 (CLUSTER=slurm: over SSH and SLURM)
 	@$(MAKE) --no-print-directory -j2 setup
 	@.venv/bin/python -m lstops.demo run --cluster $(CLUSTER)
+
+campaign: setup  ## five synthetic nights through all DAGs, compared with the truth (NIGHTS=2: the first two)
+	@LSTOPS_HOME=$(CURDIR)/.lstops-demo-campaign .venv/bin/python -m lstops.demo campaign $(if $(NIGHTS),--nights $(NIGHTS))
 
 demo-stop:  ## stop what `make demo` left running
 	@.venv/bin/python -m lstops.demo stop

@@ -1,4 +1,4 @@
-"""`python -m lstops.demo run|stop|bench`, behind make's targets."""
+"""`python -m lstops.demo run|campaign|stop|bench`, behind make's targets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from lstops.demo.setting import REPOSITORY, make_setting
 from lstops.errors import LstOpsError
 
-app = typer.Typer(help="One synthetic night through everything.", no_args_is_help=True)
+app = typer.Typer(help="Synthetic nights through everything.", no_args_is_help=True)
 
 
 @app.command()
@@ -26,6 +26,18 @@ def run(
     from lstops.demo import driver
 
     driver.run(make_setting(cluster, home), seed, size)
+
+
+@app.command()
+def campaign(
+    home: Annotated[str | None, typer.Option(help="Folder of the campaign; default: LSTOPS_HOME.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic site.")] = 1,
+    nights: Annotated[int, typer.Option(min=1, help="How many nights, from the first one on.")] = 5,
+) -> None:
+    """Several nights of two sources through everything, compared with the truth; called again, it goes on."""
+    from lstops.demo import campaign as module
+
+    module.run(make_setting("local", home), seed, nights)
 
 
 @app.command()

@@ -7,10 +7,11 @@ import os
 import shlex
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lstops.demo.progress import Progress, follow
 from lstops.demo.setting import Setting
@@ -42,13 +43,14 @@ def run(setting: Setting, seed: int = 1, size: str = "demo") -> None:
         progress.timed("SLURM lab", lambda: _start_lab(setting))
     write_environment(setting)
     services = Services(setting.home)
-    started = _in_background(lambda: _start_services(services, progress))
+    started = in_background(lambda: start_services(services, progress))
     progress.timed("synthetic site", lambda: make_site(setting, seed, progress, size))
-    started()
+    started.wait()
     night = Night.parse(json.loads((setting.base / "truth.json").read_text())["night"])
     with services.client() as client:
         for dag_id in ("mc_production", "nightly"):
-            progress.timed(dag_id, partial(_run_dag, client, dag_id, night, setting, progress))
+            conf = {"night": str(night)}
+            progress.timed(dag_id, partial(run_dag, client, dag_id, str(night), conf, setting, progress))
     (setting.home / "timings.json").write_text(json.dumps(progress.timings, indent=1))
     show_result(setting, night, services, progress)
 
@@ -84,7 +86,8 @@ def write_environment(setting: Setting) -> Path:
     return path
 
 
-def _start_services(services: Services, progress: Progress) -> None:
+def start_services(services: Services, progress: Progress) -> None:
+    """Start PostgreSQL, bring the catalogue up to date, and start Airflow."""
     from lstops.catalog.database import upgrade
 
     progress.say("starting PostgreSQL and Airflow")
@@ -94,28 +97,38 @@ def _start_services(services: Services, progress: Progress) -> None:
     progress.say("PostgreSQL and Airflow are up")
 
 
-def _in_background(work: Callable[[], None]) -> Callable[[], None]:
-    """Start `work` in a thread; the returned function waits for it and raises what it raised."""
-    errors: list[BaseException] = []
+class Background:
+    """Work in a thread; what it raises is raised in the thread that waits for it."""
 
-    def guarded() -> None:
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work, self._errors = work, list[BaseException]()
+        self._thread = threading.Thread(target=self._guarded, daemon=True)
+        self._thread.start()
+
+    def _guarded(self) -> None:
         try:
-            work()
+            self._work()
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            errors.append(error)
+            self._errors.append(error)
 
-    thread = threading.Thread(target=guarded, daemon=True)
-    thread.start()
+    @property
+    def ended(self) -> bool:
+        """Whether the work is over, well or badly."""
+        return not self._thread.is_alive()
 
-    def wait() -> None:
-        thread.join()
-        if errors:
-            raise errors[0]
+    def wait(self) -> None:
+        """Wait for the end, and raise what the work raised."""
+        self._thread.join()
+        if self._errors:
+            raise self._errors[0]
 
-    return wait
+
+def in_background(work: Callable[[], None]) -> Background:
+    """Start `work` in a thread."""
+    return Background(work)
 
 
-def make_site(setting: Setting, seed: int, progress: Progress, size: str) -> None:
+def make_site(setting: Setting, seed: int, progress: Progress, size: str, more: tuple[str, ...] = ()) -> None:
     """Make the synthetic night and Monte Carlo; what is there already is kept.
 
     Raises
@@ -125,11 +138,11 @@ def make_site(setting: Setting, seed: int, progress: Progress, size: str) -> Non
     """
     progress.say(f"making the synthetic site below {setting.base} (lstchain's own tools write it)")
     command = [str(setting.science_python), "-m", "lstops.simulate.cli", "make-site"]
-    command += ["--base", str(setting.base), "--seed", str(seed), "--nproc", "2", "--size", size]
+    command += ["--base", str(setting.base), "--seed", str(seed), "--nproc", "2", "--size", size, *more]
     log = setting.home / "make-site.log"
     with log.open("w") as stream:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=stream, text=True, env={**os.environ, **_offline(setting)}
+            command, stdout=subprocess.PIPE, stderr=stream, text=True, env={**os.environ, **offline_environ(setting)}
         )
         assert process.stdout is not None
         for line in process.stdout:
@@ -140,7 +153,8 @@ def make_site(setting: Setting, seed: int, progress: Progress, size: str) -> Non
         raise JobFailure(f"the synthetic site could not be made:\n{tail}", f"read {log}, then run make demo again.")
 
 
-def _offline(setting: Setting) -> dict[str, str]:
+def offline_environ(setting: Setting) -> dict[str, str]:
+    """Variables for a process of the science environment that asks nobody."""
     from lstops.science.environment import science_environ
 
     scratch = setting.home / "scratch"
@@ -149,23 +163,44 @@ def _offline(setting: Setting) -> dict[str, str]:
     return {**science_environ(scratch), "PATH": path}
 
 
-def _run_dag(client: AirflowClient, dag_id: str, night: Night, setting: Setting, progress: Progress) -> None:
-    """Run a DAG for the night; one that an interrupted demo left under way is taken up first."""
+def run_dag(
+    client: AirflowClient,
+    dag_id: str,
+    label: str,
+    conf: Mapping[str, Any],
+    setting: Setting,
+    progress: Progress,
+    once: bool = False,
+) -> None:
+    """Run a DAG; a run of this label that an interrupted demo left under way is taken up first.
+
+    Parameters
+    ----------
+    label : str
+        Part of the run's id: the night, say.
+    once : bool
+        Do nothing if a run of this label has succeeded.
+    """
     client.wait_for_dag(dag_id)
     client.unpause(dag_id)
-    prefix = f"demo__{night}__"
-    under_way = [run for run in client.runs(dag_id) if run.run_id.startswith(prefix) and not run.finished]
+    prefix = f"demo__{label}__"
+    mine = [run for run in client.runs(dag_id) if run.run_id.startswith(prefix)]
+    if once and any(run.state == "success" for run in mine):
+        progress.say(f"{dag_id}: {label} was done before")
+        return
     counts = partial(stage_counts, setting)
-    for run in under_way:
+    for run in (run for run in mine if not run.finished):
         progress.say(f"{dag_id}: goes on with {run.run_id}, which was interrupted")
         try:
             follow(client, dag_id, run.run_id, progress, counts)
+            if once:
+                return
         except JobFailure as failure:
             # what was killed may have used up its retries; the new run below makes only what is missing
             progress.say(f"{dag_id}: {run.run_id} did not survive: {failure.what.splitlines()[0]}")
     run_id = f"{prefix}{datetime.now(timezone.utc):%Y%m%dT%H%M%S}"
-    client.trigger(dag_id, run_id, conf={"night": str(night)})
-    progress.say(f"{dag_id}: triggered for the night {night.iso}")
+    client.trigger(dag_id, run_id, conf=conf)
+    progress.say(f"{dag_id}: triggered for {label}")
     follow(client, dag_id, run_id, progress, counts)
 
 

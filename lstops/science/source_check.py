@@ -73,7 +73,7 @@ def reference_from_truth(path: Path, name: str = "") -> LogParabola:
         )
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}.", "correct --truth or leave it out.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} does not tell the source's spectrum ({error!r}).",
             "it needs source: {norm_per_tev_cm2_s, index, curvature}; make it with `lstops simulate`.",

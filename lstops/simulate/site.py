@@ -221,13 +221,13 @@ def _truth(plans: Sequence[SitePlan], path: Path) -> None:
 
 
 def plan_tasks(plans: Sequence[SitePlan], base: Path) -> list[Task]:
-    """All tasks of a site: night by night, long ones first where the order is free, then what there is one of."""
+    """All tasks of a site: the truth and the Monte Carlo, then night by night, long ones first in a night."""
     paths = [SitePaths(base, plan) for plan in plans]
-    tasks = [task for plan, place in zip(plans, paths, strict=True) for task in _monte_carlo_tasks(plan, place)]
-    tasks += [task for plan, place in zip(plans, paths, strict=True) for task in _night_tasks(plan, place)]
     digests = [plan.digest() for plan in plans]
     truth = digests[0] if len(digests) == 1 else digest_of(digests)
-    tasks.append(Task("truth", truth, (paths[0].truth,), _call(_truth, plans, paths[0].truth)))
+    tasks = [Task("truth", truth, (paths[0].truth,), _call(_truth, plans, paths[0].truth))]
+    tasks += [task for plan, place in zip(plans, paths, strict=True) for task in _monte_carlo_tasks(plan, place)]
+    tasks += [task for plan, place in zip(plans, paths, strict=True) for task in _night_tasks(plan, place)]
     return tasks
 
 
