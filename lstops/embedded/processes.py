@@ -157,7 +157,7 @@ class Daemon:
         _signal(members, signal.SIGTERM)
         survivors = _wait(members, 5.0)
         _signal(survivors, signal.SIGKILL)
-        stuck = _wait(survivors, 5.0)
+        stuck = _wait(survivors, 60.0)
         if stuck:
             raise ServiceError(
                 f"{self.name}: processes {sorted(p.pid for p in stuck)} do not end, not even after SIGKILL.",

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -27,9 +28,9 @@ from lstops.embedded.processes import PidRecord
 from lstops.embedded.rest import AirflowClient
 from lstops.embedded.runas import RunAs, reachable_by_others, spare_capability
 from lstops.embedded.secretfile import SecretFile
-from lstops.embedded.services import Services
+from lstops.embedded.services import Services, ServicesStatus
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 TINY_DAG = textwrap.dedent(
     '''
@@ -110,6 +111,19 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
+def healthy(services: Services) -> ServicesStatus:
+    """The state once all is well: on a busy machine a heartbeat or an answer may be late for a moment."""
+    end = time.monotonic() + 300
+    while not (found := services.status()).healthy:
+        assert time.monotonic() < end, found
+        time.sleep(1)
+    return found
+
+
+def pids(status: ServicesStatus) -> dict[str, int | None]:
+    return {component.name: component.pid for component in status.components}
+
+
 # -- PostgreSQL ----------------------------------------------------------------------------------------------------
 
 
@@ -148,7 +162,7 @@ def test_committed_rows_survive_a_kill_with_clients_connected(server: EmbeddedPo
         pid = server.pid()
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        psutil.Process(pid).wait(10)
+        psutil.Process(pid).wait(120)
         assert server.pid() is None
         assert (server.home / "postgres" / "postmaster.pid").exists(), "the stale lock is there"
         assert server.start() is True
@@ -338,10 +352,9 @@ def test_airflow_needs_a_checkout(tmp_path: Path) -> None:
 
 
 def test_all_services_are_healthy_and_a_second_start_changes_nothing(services: Services) -> None:
-    before = services.status()
-    assert before.healthy
-    assert [c.name for c in before.components] == ["postgres", "api-server", "scheduler", "dag-processor", "triggerer"]
-    assert services.start() == before
+    before = pids(healthy(services))
+    assert list(before) == ["postgres", "api-server", "scheduler", "dag-processor", "triggerer"]
+    assert pids(services.start()) == before
 
 
 def test_a_run_is_triggered_once_and_its_log_can_be_read(services: Services) -> None:
@@ -351,7 +364,7 @@ def test_a_run_is_triggered_once_and_its_log_can_be_read(services: Services) -> 
         client.unpause("tiny")
         first = client.trigger("tiny", "run-1", {"word": "mirror"})
         assert client.trigger("tiny", "run-1", {"word": "other"}).conf == first.conf == {"word": "mirror"}
-        assert client.wait_for_run("tiny", "run-1", timeout_s=120).state == "success"
+        assert client.wait_for_run("tiny", "run-1", timeout_s=600).state == "success"
         assert [run.run_id for run in client.runs("tiny")] == ["run-1"]
         (instance,) = client.task_instances("tiny", "run-1")
         assert (instance.task_id, instance.state) == ("say", "success")
@@ -395,23 +408,22 @@ def test_a_killed_scheduler_is_started_again_without_orphans(services: Services)
     assert process is not None
     workers = set(process.children(recursive=True))
     process.kill()
-    process.wait(10)
+    process.wait(120)
     assert not services.status().healthy
     services.start()
-    assert services.status().healthy
+    healthy(services)
     assert not any(alive(worker) for worker in workers)
 
 
 def test_all_restart_after_their_database_was_killed(services: Services) -> None:
-    before = {c.name: c.pid for c in services.status().components}
+    before = pids(services.status())
     url = services.postgres.url("airflow")
     pid = services.postgres.pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    psutil.Process(pid).wait(10)
-    after = services.start()
-    assert after.healthy
-    assert not set(before.values()) & {c.pid for c in after.components}, "none goes on with broken connections"
+    psutil.Process(pid).wait(120)
+    services.start()
+    assert not set(before.values()) & set(pids(healthy(services)).values()), "none goes on with broken connections"
     assert services.postgres.url("airflow") == url
 
 
@@ -426,6 +438,7 @@ def test_stop_leaves_no_process_and_start_is_quick_afterwards(services: Services
     assert not services.status().healthy
     revision = (services.airflow.folders.airflow_home / "migrated.json").stat().st_mtime_ns
     url = services.airflow.url
-    assert services.start().healthy
+    services.start()
+    healthy(services)
     assert services.airflow.url == url
     assert (services.airflow.folders.airflow_home / "migrated.json").stat().st_mtime_ns == revision, "no new migration"
