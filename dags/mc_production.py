@@ -14,7 +14,7 @@ from lstops.airflow.operator import PlanStageOperator
 from lstops.airflow.policy import stage_retry_policy
 
 #: as in lstops.operations.planning, which a DAG file does not import; a stage that a plan lacks ends at once
-STAGES = ("tune", "r0_to_dl1", "dl1ab", "split", "merge", "train", "dl2", "irf", "sensitivity")
+STAGES = ("tune", "r0_to_dl1", "dl1ab", "split", "merge", "train", "dl2", "irf", "sensitivity", "report")
 
 DOC = """
 ### Monte Carlo whose night-sky background is that of the data

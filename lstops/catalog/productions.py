@@ -167,6 +167,31 @@ def existing_productions(session: Session) -> tuple[Existing, ...]:
     )
 
 
+def previous_cards(session: Session, name: str, lstchain_version: str, level_ghz: float | None) -> dict[str, str]:
+    """By declination line: the report card of the production that one of this name follows.
+
+    The one of the nearest level that was registered before it, and not withdrawn. What came later does not count, so
+    that a plan made again is the same plan.
+    """
+    rows = all_productions(session)
+    own = [row.registered_at for row in rows if row.name == name]
+    found: dict[str, ProductionRow] = {}
+    for row in rows:
+        card, later = row.facts.get("report_card"), bool(own) and row.registered_at >= min(own)
+        if row.name == name or row.lstchain_version != lstchain_version or row.status == WITHDRAWN or later or not card:
+            continue
+        best = found.get(row.line)
+        if best is None or _order(row, level_ghz) < _order(best, level_ghz):
+            found[row.line] = row
+    return {line: str(row.facts["report_card"]) for line, row in found.items()}
+
+
+def _order(row: ProductionRow, level_ghz: float | None) -> tuple[float, bool, float]:
+    """The nearest level first, then the current one, then the youngest."""
+    away = 0.0 if level_ghz is None else round(abs(row.nsb_level_ghz - level_ghz), 3)
+    return away, row.status != CURRENT, -row.registered_at.timestamp()
+
+
 def _require_words(author: str, reason: str) -> None:
     for what, text in (("author", author), ("reason", reason)):
         if not text.strip():

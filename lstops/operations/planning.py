@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lstops.catalog.database import catalog_session
-from lstops.catalog.productions import existing_productions
+from lstops.catalog.productions import existing_productions, previous_cards
 from lstops.errors import ConfigError, TransportError
 from lstops.night import Night
 from lstops.operations.production import build_plan, sample_of, tuned_settings
+from lstops.production.card_plan import CardSettings, with_report_cards
 from lstops.production.config import read_config
 from lstops.production.cost import StageCost, plan_cost
 from lstops.production.definition import read_production
@@ -20,8 +21,9 @@ from lstops.production.from_lstmcpipe import (
     TreeLister,
     plan_from_lstmcpipe,
 )
+from lstops.production.gates import load_gates
 from lstops.production.grid import Grid, Line, Node, known_grid
-from lstops.production.level import RAW, LevelRequest, checked_level, plan_level
+from lstops.production.level import RAW, LevelRequest, checked_level, lstmcpipe_config, plan_level
 from lstops.production.needs import (
     Around,
     ZenithRange,
@@ -32,14 +34,17 @@ from lstops.production.needs import (
     track,
 )
 from lstops.production.outline import save_production_plan
+from lstops.production.pull_request import with_pull_request
+from lstops.production.report_card import reference_text
 from lstops.production.reuse import Existing, Fit, Method, Reuse, Settings, find_existing
 from lstops.quality.targets import load_targets
 from lstops.reduction.cuts import load_cuts
+from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.model import Plan, Stage
 
 #: Tasks of the DAG `mc_production`, in order.
-DAG_STAGES = ("tune", "r0_to_dl1", "dl1ab", "split", "merge", "train", "dl2", "irf", "sensitivity")
+DAG_STAGES = ("tune", "r0_to_dl1", "dl1ab", "split", "merge", "train", "dl2", "irf", "sensitivity", "report")
 # stages of lstmcpipe that go by another name there
 _DAG_NAMES = {
     "config": "tune",
@@ -170,6 +175,24 @@ def in_dag_stages(plan: Plan) -> Plan:
     return plan.model_copy(update={"stages": stages})
 
 
+def _complete(site: Site, plan: Plan) -> Plan:
+    """The plan with its report cards, in the stages of the DAG."""
+    settings = CardSettings(load_gates(site.production.gates), reference_text(), _previous_cards(site, plan))
+    return in_dag_stages(with_report_cards(plan, settings, site))
+
+
+def _previous_cards(site: Site, plan: Plan) -> dict[str, str]:
+    """By line: the report card of the production that this one follows, if it has one."""
+    level = plan.context.get("nsb_level_ghz", plan.context.get("nsb_ghz"))
+    try:
+        with catalog_session() as session:
+            found = previous_cards(session, str(plan.context["production"]), plan.lstchain_version, level)
+    except (ConfigError, TransportError):
+        return {}  # without a catalogue there is nothing to compare with; `_existing` says so
+    layout = Layout(site.base, site.work)
+    return {line: path for line, path in found.items() if layout.absolute(path).exists()}
+
+
 def store(site: Site, planned: Sequence[Planned]) -> tuple[Path, ...]:
     """Write the plans, each with its outline; returns their files."""
     return tuple(save_production_plan(p.plan, site) for p in planned if p.plan is not None)
@@ -194,7 +217,9 @@ def _from_config(site: Site, request: ProductionRequest, path: Path) -> Planned:
             roots=request.roots,
         )
     )
-    plan = in_dag_stages(plan)
+    # as it was given: writing thousands of steps anew takes longer than planning them
+    text = path.read_text() if config.old is None else config.pipe
+    plan = _complete(site, with_pull_request(plan, text, site))
     return Planned(plan.title, plan, plan_cost(site, plan), ())
 
 
@@ -258,7 +283,10 @@ class _Planner:
     def _planned_level(self, asked: LevelRequest, reuse: dict[str, Reuse], warnings: tuple[str, ...]) -> Planned:
         plan = plan_level(asked, self.site, self.grid, TreeLister(self.site.base))
         settings = {line.name: self._settings(asked, line).digest for line in asked.lines}
-        plan = in_dag_stages(_with_settings(plan, settings, asked.test_nodes))
+        plan = with_pull_request(
+            _with_settings(plan, settings, asked.test_nodes), lstmcpipe_config(asked, self.site, self.grid), self.site
+        )
+        plan = _complete(self.site, plan)
         offers = tuple(reuse[line.name].text() for line in asked.lines if reuse[line.name].fit is not Fit.NONE)
         costs = plan_cost(self.site, plan)
         return Planned(plan.title, plan, costs, (self._saving(costs), *offers, *warnings))
@@ -312,7 +340,7 @@ class _Planner:
 
         sample = sample_of(self.site, request.night, request.runs, request.profile)
         keep = restrict if request.zenith else None
-        plan = in_dag_stages(build_plan(self.site, sample, line, request.profile, keep, request.name))
+        plan = _complete(self.site, build_plan(self.site, sample, line, request.profile, keep, request.name))
         settings, nodes = tuned_settings(self.site, plan.context), plan.context["test_nodes"]
         level = plan.context["nsb_level_ghz"]
         found = find_existing(settings, level, nodes, self.existing, self.site.nightly.nsb_tolerance_ghz)

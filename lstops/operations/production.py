@@ -17,6 +17,7 @@ from lstops.operations.nightly import layout_of, read_nsb, selected_runs
 from lstops.production.grid import Node
 from lstops.production.inventory import only_test_nodes, scan_inventory
 from lstops.production.plan import TunedProductionRequest, plan_tuned_production
+from lstops.production.pull_request import tuned_lstmcpipe_config, with_pull_request
 from lstops.production.reuse import Method, Settings
 from lstops.quality.datacheck import read_datacheck
 from lstops.quality.profiles import load_profile
@@ -168,7 +169,8 @@ def build_plan(
         "test_nodes": [str(node) for node in inventory.test_nodes],
     }
     context["settings_sha256"] = {line: tuned_settings(site, context).digest}
-    return plan.model_copy(update={"context": context})
+    plan = plan.model_copy(update={"context": context})
+    return with_pull_request(plan, tuned_lstmcpipe_config(request, site, inventory), site)
 
 
 def tuned_settings(site: Site, context: Mapping[str, Any]) -> Settings:

@@ -15,8 +15,11 @@ from lstops.catalog.tables import ProductionRow
 from lstops.errors import ProductInvalid
 from lstops.nsb.tailcuts import Tailcut
 from lstops.operations.nightly import layout_of
+from lstops.production.card_plan import KIND as CARD_KIND
+from lstops.production.gates import load_gates, require_passed
 from lstops.production.grid import Particle, line_in_path, particle_in_path
 from lstops.production.outline import outline_of
+from lstops.production.report_card import read_report_card
 from lstops.site.model import Site
 from lstops.step.assess import Standing, assess
 from lstops.step.manifest import Manifest, ManifestStore, full_state
@@ -64,13 +67,36 @@ def require_unchanged(site: Site, manifests: Iterable[Manifest]) -> None:
             )
 
 
+def require_good(site: Site, plan: Plan) -> dict[str, str]:
+    """Refuse a production whose report card is beyond the limits of the site.
+
+    Returns
+    -------
+    dict
+        Line -> report card, relative to the base; empty if the plan has none (it was made by lstmcpipe and adopted).
+
+    Raises
+    ------
+    ProductInvalid
+        Naming the numbers.
+    """
+    layout, found = layout_of(site), {}
+    for step in plan.steps():
+        if step.kind == CARD_KIND:
+            card = read_report_card(layout.absolute(step.primary.path))
+            require_passed(card, load_gates(site.production.gates))
+            found[card.line] = step.primary.path
+    return found
+
+
 def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
     """What a finished plan registers: one production a declination line. Nothing is written.
 
     Raises
     ------
     ProductInvalid
-        If a step is not done, or the plan makes no forests or no responses: it cannot be used for data.
+        If a step is not done, a report card is beyond the limits, or the plan makes no forests or no responses: it
+        cannot be used for data.
     """
     layout = layout_of(site)
     plan = load_plan(layout.plan_file(plan_id))
@@ -88,7 +114,7 @@ def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
             "response(s); it needs one configuration, and every line forests and responses.",
             "plan a production that trains and makes IRFs, or use its products by hand.",
         )
-    config = configs[0]
+    config, cards = configs[0], require_good(site, plan)
     chain = json.loads(layout.absolute(config.path).read_text())
     return tuple(
         RegisteredProduction(
@@ -107,6 +133,7 @@ def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
                 "config_path": config.path,
                 "settings_sha256": plan.context.get("settings_sha256", {}).get(line, ""),
                 "test_nodes": plan.context.get("test_nodes", []),
+                "report_card": cards.get(line),
             },
             plan_id=plan_id,
         )

@@ -213,11 +213,12 @@ class _Writer:
         return {
             "input": {"gamma_file": dl2_file(self._merged_test(node), self._dl2_folder(line, node))},
             "output": self._at(f"{folder}/irf_{request.production}_{self._name(node)}.fits.gz"),
-            "options": " ".join(_irf_options(request.cuts)),
+            "options": " ".join(irf_options(request.cuts)),
         }
 
 
-def _irf_options(cuts: CutSet) -> Sequence[str]:
+def irf_options(cuts: CutSet) -> Sequence[str]:
+    """Switches of lstchain_create_irf_files that a cut set asks for."""
     writer = json.loads(cuts.text).get("IRFFITSWriter", {})
     switches = ("point_like", "energy_dependent_gh", "energy_dependent_theta")
     return [f"--{name.replace('_', '-')}" for name in switches if writer.get(name)]

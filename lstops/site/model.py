@@ -16,6 +16,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lstops.errors import ConfigError
+from lstops.plain_yaml import load_plain
 from lstops.site.notify import Notify
 from lstops.step.model import Frozen, Resources
 
@@ -182,6 +183,8 @@ class NightlySettings(Frozen):
         Fallbacks where neither the run catalogue nor the target list knows better.
     nsb_tolerance_ghz : float
         Largest distance between a run's extra NSB and the level of the models used for it.
+    approval_nights : int or None
+        A reprocessing of more nights waits for a person's approval; None: none ever does.
     """
 
     pipeline_version: str
@@ -190,6 +193,7 @@ class NightlySettings(Frozen):
     tailcut: str = "tailcut84"
     declination_line: str = "dec_2276"
     nsb_tolerance_ghz: float = Field(default=0.1, gt=0)
+    approval_nights: int | None = Field(default=5, ge=0)
 
 
 class ForestSettings(Frozen):
@@ -217,6 +221,8 @@ class ProductionSettings(Frozen):
         Whether a finished production is used at once.
     approval_cpu_h : float or None
         A plan of more CPU hours waits for a person's approval; None: nothing ever does.
+    gates : str
+        Limits of the report card that stop a registration: a file of config/gates.
     """
 
     base_production: str
@@ -224,6 +230,7 @@ class ProductionSettings(Frozen):
     forests: ForestSettings = ForestSettings()
     register_as: FirstStatus = FirstStatus.CURRENT
     approval_cpu_h: float | None = Field(default=1000.0, ge=0)
+    gates: str = "standard"
 
 
 class Site(Frozen):
@@ -345,7 +352,7 @@ def load_site(path: Path | str | None = None) -> Site:
         raise ConfigError("no site file given.", "set LSTOPS_SITE or pass --site FILE (see config/sites/).")
     where = Path(chosen)
     try:
-        document = yaml.safe_load(where.read_text())
+        document = load_plain(where.read_text())
     except OSError as error:
         raise ConfigError(f"cannot read the site file {where}: {error.strerror}.", "correct the path.") from error
     except yaml.YAMLError as error:

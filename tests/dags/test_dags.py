@@ -20,8 +20,9 @@ STAGES = {
     "nightly": ["wait_closed", "ingest", "judge", "measure", "nsb", "match", "dl2", "dl3", "collect", "index", "check",
                 "publish", "report"],
     "reduction": ["measure", "nsb", "match", "dl2", "dl3", "collect", "index", "check", "publish"],
+    "reprocessing": ["prepare", "approve", "night", "compare"],
     "mc_production": ["prepare", "nsb", "plan", "preview", "approve", "tune", "r0_to_dl1", "dl1ab", "split", "merge",
-                      "train", "dl2", "irf", "sensitivity", "register"],
+                      "train", "dl2", "irf", "sensitivity", "report", "register"],
 }  # fmt: skip
 
 LOOK = """

@@ -18,8 +18,11 @@ from tiny import RUN, site_at
 
 from lstops.errors import DataError, ProductInvalid
 from lstops.night import Night
+from lstops.production.card_plan import CardSettings, with_report_cards
+from lstops.production.gates import failures, load_gates
 from lstops.production.inventory import scan_inventory
 from lstops.production.plan import TunedProductionRequest, plan_tuned_production
+from lstops.production.report_card import read_report_card, reference_text
 from lstops.reduction.cuts import load_cuts
 from lstops.reduction.geometry import Field, IrfNode
 from lstops.reduction.jobs import ModelSet, RunJob
@@ -123,6 +126,33 @@ def test_production_facts(production: Plan, layout: Layout) -> None:
         facts = product(layout, step.primary.path).facts
         assert facts["zd_deg"] == pytest.approx(step.primary.expect["zd_deg"], abs=0.01)
         assert facts["area_max_m2"] > 1e3
+
+
+def test_report_card(production: Plan, site: Site, layout: Layout) -> None:
+    settings = CardSettings(load_gates("small"), reference_text())
+    plan = with_report_cards(production, settings, site)
+    save_plan(plan, site)
+    (index,) = plan.indices("report")
+    assert run_step(plan, index, site).ending is Ending.DONE
+    card = read_report_card(layout.absolute(plan.steps()[index].primary.path))
+    assert card.roc_note == ""
+    assert [(node.zd_deg, node.az_deg) for node in card.nodes] == [(10, 175), (10, 355), (35, 175), (35, 355)]
+    for node in card.nodes:
+        assert node.roc is not None
+        assert node.roc.proton_zd_deg == node.zd_deg
+        assert 0.7 < node.roc.auc < 0.99
+        for b in settings.gates.judged(node.zd_deg, node.bins):
+            assert b.resolution is not None
+            assert b.angular_resolution_deg is not None
+            assert b.effective_area_m2 is not None
+            assert b.effective_area_m2 > 1e4
+    assert set(card.importances) == {"reg_energy", "reg_disp_norm", "cls_disp_sign", "cls_gh"}
+    assert sum(mean for mean, _ in card.importances["cls_gh"].values()) == pytest.approx(1, abs=1e-4)
+    strict = settings.gates.limits.model_copy(update={"energy_resolution": 0.01})
+    found = failures(card, settings.gates.model_copy(update={"limits": strict}))
+    assert any("energy resolution" in failure.text for failure in found)
+    page = layout.absolute(plan.steps()[index].outputs[1].path).read_text()
+    assert page.count("<img ") == 9
 
 
 def test_a_warm_worker_makes_the_same_products(production: Plan, site: Site, tmp_path: Path) -> None:
