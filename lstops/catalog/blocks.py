@@ -9,7 +9,7 @@ back to the last bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 
@@ -113,22 +113,27 @@ def pack_runs(table: RunTable) -> list[bytes]:
     return [row.tobytes() for row in rows]
 
 
-def unpack_runs(values: Sequence[bytes | memoryview]) -> RunTable:
+def unpack_joined(content: bytes | memoryview, width: int) -> RunTable:
     """Return stored quantities as a table, in the order given; what a format does not hold is NaN (0 for counts).
+
+    Parameters
+    ----------
+    content : bytes or memoryview
+        Of one or more runs, one after the other.
+    width : int
+        Bytes of each run.
 
     Raises
     ------
     DataError
-        If a value has a format that this lstops does not know.
+        If a run has a format that this lstops does not know.
     """
-    if len({len(value) for value in values}) <= 1:
-        return _rows(np.frombuffer(b"".join(values), dtype="<i8").reshape(len(values), -1 if values else 1))
-    return RunTable.concatenate([_rows(np.frombuffer(value, dtype="<i8").reshape(1, -1)) for value in values])
+    return _rows(np.frombuffer(content, dtype="<i8").reshape(-1, width // WIDTH))
 
 
 def unpack_quantities(value: bytes | memoryview) -> dict[str, float | None]:
     """Return the quantities of one run by name; None where unknown (NaN)."""
-    numbers = {name: column[0].item() for name, column in unpack_runs([value]).arrays().items()}
+    numbers = {name: column[0].item() for name, column in unpack_joined(value, len(value)).arrays().items()}
     return {name: None if math.isnan(number) else number for name, number in numbers.items()}
 
 

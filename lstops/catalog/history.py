@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, func, literal_column, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from lstops.catalog.blocks import WIDTH, dtype_of, subrun_offset, unpack_runs
+from lstops.catalog.blocks import WIDTH, dtype_of, subrun_offset, unpack_joined
 from lstops.catalog.nights import check_range
 from lstops.catalog.tables import NightRow, RunRow, SubrunBlockRow
 from lstops.errors import DataError
@@ -105,9 +106,7 @@ def load_history(session: Session, since: Night | None = None, until: Night | No
         .order_by(NightRow.night)
     ).all()
     within, order = _between(RunRow.night, since, until), (RunRow.run_id, RunRow.night)
-    table = unpack_runs(
-        [value for (value,) in _copied(session, select(RunRow.quantities).where(*within).order_by(*order))]
-    )
+    table = _quantities(session, within)
     # what the run summary says is text: a query of its own, so that the numbers come as bytes
     what = (RunRow.source_name, RunRow.source_ra_deg, RunRow.source_dec_deg, RunRow.run_type, RunRow.run_start)
     said = session.execute(select(*what).where(*within).order_by(*order)).all()
@@ -135,9 +134,9 @@ def load_subruns(
     Parameters
     ----------
     runs : collection of int, optional
-        Only subruns of these runs; only their nights are read.
+        Only subruns of these runs.
     nights : collection of Night, optional
-        Only these nights. Neither `runs` nor `nights`: everything (some 270 MB per 1000 nights).
+        Only these nights are read; if not given, those of `runs`. Neither: everything (some 270 MB per 1000 nights).
     columns : sequence of str, optional
         Names of `SubrunTable`; only these are read, the others are NaN (0 for whole numbers).
 
@@ -190,13 +189,24 @@ def _between(night: InstrumentedAttribute[date], since: Night | None, until: Nig
     return low if until is None else [*low, night <= until.date]
 
 
+def _quantities(session: Session, within: Sequence[ColumnElement[bool]]) -> RunTable:
+    """The run-wise quantities, in ascending order of run number and night."""
+    packed, width = RunRow.quantities, func.octet_length(RunRow.quantities)
+    # the database joins the runs of each format: one value comes, not one for each of many thousand runs
+    joined = func.string_agg(packed, aggregate_order_by(literal_column("''::bytea"), RunRow.run_id, RunRow.night))
+    parts = _copied(session, select(width, joined).where(*within).group_by(width))
+    tables = [unpack_joined(content, int.from_bytes(size, "big")) for size, content in parts]
+    table = RunTable.concatenate(tables)
+    return table if len(tables) < 2 else table.take(np.lexsort((table.night, table.run_number)))
+
+
 def _nights_of(session: Session, runs: Collection[int] | None, nights: Collection[Night] | None) -> set[date] | None:
     """The nights to read; None for all."""
-    given = None if nights is None else {night.date for night in nights}
+    if nights is not None:
+        return {night.date for night in nights}
     if runs is None:
-        return given
-    found = set(session.scalars(select(RunRow.night).where(RunRow.run_id.in_(runs)).distinct()))
-    return found if given is None else found & given
+        return None
+    return set(session.scalars(select(RunRow.night).where(RunRow.run_id.in_(runs)).distinct()))
 
 
 def _blocks(session: Session, nights: set[date] | None, columns: Sequence[str]) -> list[dict[str, NDArray[Any]]]:

@@ -271,7 +271,7 @@ def _dropped_time(session: Session, history: History, overlay: Overlay) -> dict[
     runs = [run for run, records in overlay.items() if run in there and any(record.subruns for record in records)]
     if not runs:
         return {}
-    subruns = load_subruns(session, runs, history.nights, ("run_number", "subrun", "elapsed_time_s"))
+    subruns = load_subruns(session, runs, columns=("run_number", "subrun", "elapsed_time_s"))
     gone = dropped(subruns, overlay)
     return {run: float(np.nansum(subruns.elapsed_time_s[gone & (subruns.run_number == run)])) for run in runs}
 
@@ -279,8 +279,9 @@ def _dropped_time(session: Session, history: History, overlay: Overlay) -> dict[
 def with_typical_subruns(session: Session, answer: RunList) -> RunList:
     """Load what is needed to name subruns whose NSB is typical of the selected runs (`RunList.nsb`)."""
     # the notebook's typical subruns depend on all that is loaded
-    runs = answer.runs if answer.profile.sample.spread_typical_subruns else None
-    subruns = load_subruns(session, runs, answer.history.nights, TYPICAL_COLUMNS)
+    spread = answer.profile.sample.spread_typical_subruns
+    runs, nights = (answer.runs, [item.night for item in answer.nights]) if spread else (None, answer.history.nights)
+    subruns = load_subruns(session, runs, nights, TYPICAL_COLUMNS)
     return replace(answer, subruns=subruns.take(~dropped(subruns, answer.overlay)) if answer.dropped_s else subruns)
 
 

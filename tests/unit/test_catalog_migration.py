@@ -18,7 +18,7 @@ from alembic import command
 from alembic.config import Config
 
 import lstops.catalog
-from lstops.catalog.blocks import RUN_FORMAT, RUN_FORMATS, SUBRUN_FORMAT, SUBRUN_FORMATS, pack_runs, unpack_runs
+from lstops.catalog.blocks import RUN_FORMAT, RUN_FORMATS, SUBRUN_FORMAT, SUBRUN_FORMATS, pack_runs, unpack_joined
 from lstops.catalog.database import catalog_session, finite, upgrade
 from lstops.catalog.history import load_history, load_subruns
 from lstops.catalog.ingest import ingest_files
@@ -51,15 +51,15 @@ def test_packed_runs_come_back_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) 
     rng = np.random.default_rng(0)
     table = RunTable.partial(np.array([7, 2**40]), mean_r422=rng.random(2), max_lsc=np.array([np.inf, -np.inf]))
     packed = pack_runs(table)
-    for name, values in unpack_runs(packed).arrays().items():
+    for name, values in unpack_joined(b"".join(packed), len(packed[0])).arrays().items():
         np.testing.assert_array_equal(values, table.arrays()[name], err_msg=name)
-    assert len(unpack_runs([])) == 0
+    assert len(unpack_joined(b"", len(packed[0]))) == 0
     with pytest.raises(DataError, match="format 99"):
-        unpack_runs([(99).to_bytes(8, "little") + packed[0][8:]])
-    # a column that came later is unknown for the runs before; the order stays
-    monkeypatch.setitem(RUN_FORMATS, 0, RUN_FORMATS[RUN_FORMAT][:-1])
-    older = (0).to_bytes(8, "little") + packed[0][8:-8]
-    mixed = unpack_runs([packed[1], older])
+        unpack_joined((99).to_bytes(8, "little") + packed[0][8:], len(packed[0]))
+    # a quantity under another name is unknown for the runs before; the order stays
+    monkeypatch.setitem(RUN_FORMATS, 0, (*RUN_FORMATS[RUN_FORMAT][:-1], "gone"))
+    older = (0).to_bytes(8, "little") + packed[0][8:]
+    mixed = unpack_joined(packed[1] + older, len(older))
     assert mixed.run_number.tolist() == [2**40, 7]
     assert np.isnan(mixed.rate_80_120_hz[1])
     assert mixed.mean_r422.tolist() == table.mean_r422[::-1].tolist()
