@@ -108,13 +108,13 @@ def run(setting: Setting, seed: int, nights: int) -> None:
             for job in jobs:
                 _run(client, job, setting, progress)
         site_made.wait()
-        untuned = _untuned_production(setting)
-        requests = request_jobs(told, profile, untuned)
+        productions = _productions(setting)
+        requests = request_jobs(told, profile, productions["untuned"].partition("@")[0])
         for job in requests.values():
             _run(client, job, setting, progress)
     write_atomically(setting.home / "timings.json", json.dumps(progress.timings, indent=1))
     folders = {name: _bundle(setting, job) for name, job in requests.items()}
-    progress.timed("closure", lambda: _compare(setting, folders, brightest_night(told), untuned))
+    progress.timed("closure", lambda: _compare(setting, folders, brightest_night(told), productions))
     progress.say(f"figures and plots: {setting.home / 'closure'}")
 
 
@@ -156,15 +156,17 @@ def _wait(path: Path, site_made: driver.Background) -> None:
         time.sleep(2)
 
 
-def _untuned_production(setting: Setting) -> str:
-    """The production whose sky is the darkest."""
+def _productions(setting: Setting) -> dict[str, str]:
+    """The productions with the brightest and the darkest sky, as NAME@LEVEL."""
     from lstops.catalog.database import catalog_session
     from lstops.catalog.productions import current_productions
 
     line = load_site(setting.site_file).nightly.declination_line
     with catalog_session() as session:
-        found = {row.name: row.nsb_level_ghz for row in current_productions(session, line)}
-    return min(found, key=lambda name: (found[name], name))
+        found = sorted((row.nsb_level_ghz, row.name) for row in current_productions(session, line))
+    if not found:
+        raise JobFailure("no production is registered.", "look at the runs of mc_production, then run it again.")
+    return {what: f"{name}@{level}" for what, (level, name) in (("tuned", found[-1]), ("untuned", found[0]))}
 
 
 def _bundle(setting: Setting, job: Job) -> Path:
@@ -175,11 +177,13 @@ def _bundle(setting: Setting, job: Job) -> Path:
     return setting.base / Layout.request_published(request.name) / CURRENT
 
 
-def _compare(setting: Setting, folders: Mapping[str, Path], bright: str, untuned: str) -> None:
+def _compare(setting: Setting, folders: Mapping[str, Path], bright: str, productions: Mapping[str, str]) -> None:
     out = setting.home / "closure"
     out.mkdir(exist_ok=True)
     command = [str(setting.science_python), "-m", "lstops.science.closure"]
-    command += ["--base", str(setting.base), "--night", bright, "--untuned-production", untuned, "--out", str(out)]
+    command += ["--base", str(setting.base), "--night", bright, "--out", str(out)]
+    for name, production in productions.items():
+        command += ["--models", f"{name}={production}"]
     for name, folder in folders.items():
         command += ["--bundle", f"{name}={folder}"]
     done = subprocess.run(

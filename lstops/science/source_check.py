@@ -99,7 +99,7 @@ def check_source(folder: Path, target: Target) -> SourceCheck:
             f"{said}.",
             "compare the source's coordinates with the pointing, and look at the runs' DL3 steps.",
         )
-    datasets = _reduce(usable, position)
+    datasets = reduce_observations(usable, position, np.geomspace(*ENERGY_RANGE_TEV, _BINS + 1).tolist())
     runs = tuple(_run_check(dataset, use) for dataset, use in zip(datasets, usable, strict=True))
     n_on, n_off = sum(r.counts_on for r in runs), sum(r.counts_off for r in runs)
     total = float(datasets.info_table(cumulative=True)[-1]["sqrt_ts"])
@@ -145,14 +145,14 @@ def _sky(target: Target) -> Any:
     return SkyCoord(target.ra_deg, target.dec_deg, unit="deg", frame="icrs")
 
 
-def _reduce(usable: list[Usable], position: Any) -> Any:
+def reduce_observations(usable: Sequence[Usable], position: Any, edges_tev: Sequence[float]) -> Any:
+    """gammapy's spectrum datasets of observations, with reflected regions; `edges_tev` of the reconstructed energy."""
     from gammapy.datasets import Datasets, SpectrumDataset
     from gammapy.makers import ReflectedRegionsBackgroundMaker, SpectrumDatasetMaker, WobbleRegionsFinder
     from gammapy.maps import MapAxis, RegionGeom
     from regions import PointSkyRegion
 
-    low, high = ENERGY_RANGE_TEV
-    energy = MapAxis.from_energy_bounds(low, high, nbin=_BINS, unit="TeV", name="energy")
+    energy = MapAxis.from_energy_edges(list(edges_tev), unit="TeV", name="energy")
     true = MapAxis.from_energy_bounds(0.01, 50, nbin=30, unit="TeV", name="energy_true")
     empty = SpectrumDataset.create(
         geom=RegionGeom.create(PointSkyRegion(position), axes=[energy]), energy_axis_true=true
