@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task
 
-from lstops.airflow.context import night_of, site_of_environment
+from lstops.airflow.context import night_work
 from lstops.airflow.notifier import FailureNotifier, NightNotifier
 from lstops.airflow.operator import PlanStageOperator
 from lstops.airflow.policy import stage_retry_policy
@@ -31,7 +31,8 @@ Starts every morning for the night before, or by hand with another `night` (the 
 5. **publish** a new version of the night's bundle (or none, if nothing changed), and write the **report**. If something
    needs a person, the people named in the site file are told; if all is well, nobody is.
 
-Started again, it computes only what is not up to date.
+Started again, it computes only what is not up to date. The DAG `reprocessing` starts it with the parameter
+`reprocessing`: then the new versions are published beside the current ones, and the night's report stays as it is.
 """
 
 
@@ -62,6 +63,12 @@ Started again, it computes only what is not up to date.
             title="Selection profile",
             description="Name of a file in config/profiles; empty: the site's profile.",
         ),
+        "reprocessing": Param(
+            None,
+            type=["null", "object"],
+            title="Reprocessing",
+            description="Filled in by the DAG `reprocessing`: what is other than usual; empty: the usual reduction.",
+        ),
     },
     tags=["lstops", "data"],
     doc_md=DOC,
@@ -75,46 +82,54 @@ def nightly() -> None:
 
         from lstops.operations.nightly import NightState, night_state
 
-        state = night_state(site_of_environment(), night_of(context))
+        work = night_work(context)
+        state = night_state(work.site, work.night)
         if state is NightState.EMPTY:
-            raise AirflowSkipException(f"nothing was observed in the night {night_of(context).iso}")
+            raise AirflowSkipException(f"nothing was observed in the night {work.night.iso}")
         return state is NightState.CLOSED
 
     @task
     def ingest(**context: Any) -> str:
-        from lstops.operations.nightly import ingest as work
+        from lstops.operations.nightly import ingest
 
-        return work(site_of_environment(), night_of(context)).text()
+        work = night_work(context)
+        return ingest(work.site, work.night).text()
 
     @task
     def judge(**context: Any) -> str:
-        from lstops.operations.nightly import judge as work
+        from lstops.operations.nightly import judge
 
-        return work(site_of_environment(), night_of(context), context["params"]["profile"]).text()
+        work = night_work(context)
+        return judge(work.site, work.night, work.profile).text()
 
     @task
     def measure(**context: Any) -> str:
         from lstops.operations.nightly import plan_nsb_measurement
 
-        return plan_nsb_measurement(site_of_environment(), night_of(context), context["params"]["profile"])
+        work = night_work(context)
+        return plan_nsb_measurement(work.site, work.night, work.profile)
 
     @task
     def match(**context: Any) -> str:
         from lstops.operations.reduction import plan_reduction
 
-        return plan_reduction(site_of_environment(), night_of(context), context["params"]["profile"])
+        work = night_work(context)
+        return plan_reduction(work.site, work.night, work.profile, work.again)
 
     @task
     def collect(plan_id: str, results: list[dict[str, Any]], **context: Any) -> str:
         from lstops.operations.reduction import plan_collection
 
-        return plan_collection(site_of_environment(), night_of(context), plan_id, results)
+        work = night_work(context)
+        return plan_collection(work.site, work.night, plan_id, results, work.again)
 
     @task
     def publish(reduction: str, collection: str, results: list[dict[str, Any]], **context: Any) -> list[str]:
-        from lstops.operations.reduction import publish as work
+        from lstops.operations.reduction import publish
 
-        return work(site_of_environment(), night_of(context), reduction, collection, results)
+        work = night_work(context)
+        reason = f"reprocessing {work.again.name}" if work.again else ""
+        return publish(work.site, work.night, reduction, collection, results, reason=reason, again=work.again)
 
     measurement = measure()
     nsb = PlanStageOperator(task_id="nsb", plan_id=measurement, stage="nsb")

@@ -37,6 +37,7 @@ _LAZY = {
     "production": "lstops.production.cli:app",
     "nsb": "lstops.nsb.cli:app",
     "reduce": "lstops.operations.request_cli:app",
+    "reprocess": "lstops.operations.reprocess_cli:app",
     "jobs": "lstops.cluster.cli:app",
     "services": "lstops.embedded.cli:app",
     "simulate": "lstops.simulate.cli:app",

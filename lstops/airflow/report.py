@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 
-from lstops.airflow.context import night_of, site_of_environment
+from lstops.airflow.context import night_work
 from lstops.airflow.notifier import report_link
 
 
@@ -31,10 +31,14 @@ class NightReportOperator(BaseOperator):  # type: ignore[misc]
 
     def execute(self, context: Any) -> str:
         """Write it."""
+        from airflow.sdk.exceptions import AirflowSkipException
+
         from lstops.operations.report import write_report
 
-        night = night_of(context)
-        path = write_report(site_of_environment(), night)
-        self.written_night = str(night)
-        self.log.info("%s", report_link(str(night)))
+        work = night_work(context)
+        if work.again is not None and not work.again.make_current:
+            raise AirflowSkipException("the report of the night is that of what is current; see the comparison")
+        path = write_report(work.site, work.night)
+        self.written_night = str(work.night)
+        self.log.info("%s", report_link(str(work.night)))
         return str(path)

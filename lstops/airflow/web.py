@@ -1,10 +1,11 @@
-"""The reports on Airflow's web page, behind its login: a list of nights, and each night's page.
+"""The reports on Airflow's web page, behind its login: nights and comparisons of reprocessings.
 
 Who may read the DAG `nightly` may read its reports. Only files of the site's report folder are ever served.
 """
 
 from __future__ import annotations
 
+import re
 from html import escape
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from typing import Annotated
 from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi import Path as InPath
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 
 from lstops.errors import LstOpsError
 from lstops.night import Night
@@ -27,7 +28,9 @@ _HEADERS = {
 }
 _LIST = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Night reports</title>
 <style>body{{font:15px/1.6 system-ui,sans-serif;margin:24px}}</style></head>
-<body><h1>Night reports</h1>{content}</body></html>"""
+<body><h1>Night reports</h1>{content}{comparisons}</body></html>"""
+#: names of reprocessings as `Reprocessing.name` makes them
+_REPROCESSING = re.compile(r"^\d{8}-\d{8}_[0-9a-f]{8}$")
 
 app = FastAPI(
     title="lstops reports",
@@ -51,7 +54,47 @@ def list_of_nights() -> HTMLResponse:
     content = f"<ul>{''.join(links)}</ul>" if links else "<p>There are none yet.</p>"
     # links have to work here, scripts nowhere
     headers = _HEADERS | {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-    return HTMLResponse(_LIST.format(content=content), headers=headers)
+    return HTMLResponse(_LIST.format(content=content, comparisons=_comparisons(layout)), headers=headers)
+
+
+def _comparisons(layout: Layout) -> str:
+    """The reprocessings that have a page, the latest nights first."""
+    names = sorted((folder.name for folder in _folder(layout).glob("reprocessing/*")), reverse=True)
+    links = [
+        f'<li><a href="reports/reprocessing/{name}">{escape(name)}</a> '
+        f'(<a href="reports/reprocessing/{name}/json">JSON</a>)</li>'
+        for name in names
+        if _comparison_path(layout, name, ".html")
+    ]
+    return f"<h2>Reprocessings, old and new</h2><ul>{''.join(links)}</ul>" if links else ""
+
+
+@app.get("/reports/reprocessing/{name}")
+def comparison_page(name: Annotated[str, InPath(max_length=64)]) -> HTMLResponse:
+    """What a reprocessing changed."""
+    return HTMLResponse(_comparison(name, ".html"), headers=_HEADERS)
+
+
+@app.get("/reports/reprocessing/{name}/json")
+def comparison_numbers(name: Annotated[str, InPath(max_length=64)]) -> Response:
+    """The same for programs."""
+    return Response(_comparison(name, ".json"), media_type="application/json", headers=_HEADERS)
+
+
+def _comparison(name: str, suffix: str) -> str:
+    path = _comparison_path(_layout(), name, suffix)
+    if path is None:
+        raise HTTPException(404, "There is no such reprocessing, or it has not been compared yet.")
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        raise HTTPException(404, "There is no such reprocessing, or it has not been compared yet.") from None
+
+
+def _comparison_path(layout: Layout, name: str, suffix: str) -> Path | None:
+    if not _REPROCESSING.match(name):
+        return None
+    return _served(layout, Path(layout.comparison_report(name)).with_suffix(suffix).as_posix())
 
 
 @app.get("/reports/{night}")
@@ -75,8 +118,12 @@ def _folder(layout: Layout) -> Path:
 
 def _report_path(layout: Layout, night: str) -> Path | None:
     """The report's file; None if there is none, or if a link in its place leads out of the folder."""
+    return _served(layout, layout.night_report(Night.parse(night)))
+
+
+def _served(layout: Layout, relative: str) -> Path | None:
     try:
-        path = layout.absolute(layout.night_report(Night.parse(night)))
+        path = layout.absolute(relative)
     except LstOpsError:
         return None
     inside = path.resolve().is_relative_to(_folder(layout).resolve())

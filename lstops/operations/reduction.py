@@ -28,6 +28,7 @@ from lstops.operations.matching import (
     zenith_deg,
 )
 from lstops.operations.nightly import layout_of, selected_runs, store_nsb
+from lstops.operations.reprocessed import ReprocessedNight, read_night, write_night
 from lstops.operations.run_match import request_productions
 from lstops.publish.bundle import build_bundle
 from lstops.publish.model import BundleRequest, RunVerdict, Source, VersionInfo, VersionState
@@ -61,6 +62,8 @@ def plan_reduction(site: Site, night: Night, profile: str | None = None, again: 
         DL3 is made in its own folder; its plans become the night's only if it makes its versions the current ones.
     """
     nightly = site.nightly
+    if again is not None:
+        _begin(site, night, again)
     runs = selected_runs(site, night, profile)
     with catalog_session() as session:
         rows = {row.run_id: row for row in night_runs(session, night)}
@@ -85,7 +88,29 @@ def plan_reduction(site: Site, night: Night, profile: str | None = None, again: 
         if again is None or again.make_current:
             find_night(session, night).reduction_plan = plan.plan_id
             find_night(session, night).collection_plan = None
+    if again is not None:
+        _note(site, night, again, reduction=plan.plan_id, collection="", published=False)
     return plan.plan_id
+
+
+def _begin(site: Site, night: Night, again: Reprocessing) -> None:
+    """Remember which versions readers get, when the reprocessing comes to the night for the first time."""
+    layout = layout_of(site)
+    if read_night(layout, again.name, night) is not None:
+        return
+    with catalog_session() as session:
+        row = find_night(session, night)
+        plans = [load_plan(layout.plan_file(i)) for i in (row.reduction_plan, row.collection_plan) if i]
+    versions = versions_of(site, night, *plans) if len(plans) == 2 else {}
+    before = tuple(sorted(version.path for version in versions.values()))
+    write_night(layout, again.name, ReprocessedNight(night=str(night), before=before))
+
+
+def _note(site: Site, night: Night, again: Reprocessing, **changes: Any) -> None:
+    """Remember how far the reprocessing has come with the night."""
+    layout = layout_of(site)
+    known = read_night(layout, again.name, night) or ReprocessedNight(night=str(night))
+    write_night(layout, again.name, known.model_copy(update=changes))
 
 
 def plan_collection(
@@ -125,6 +150,8 @@ def plan_collection(
             save_quarantine(session, night, plan_id, result["stage"], causes)
         if again is None or again.make_current:
             find_night(session, night).collection_plan = collection.plan_id
+    if again is not None:
+        _note(site, night, again, collection=collection.plan_id)
     return collection.plan_id
 
 
@@ -185,6 +212,8 @@ def publish(
         published.append(bundle.path)
         with catalog_session() as session:
             record_versions(session, layout, request.folder)
+    if again is not None:
+        _note(site, night, again, after=tuple(sorted(published)), published=True)
     return published
 
 

@@ -31,6 +31,7 @@ from lstops.quality.overlay import OverlayAction
 from lstops.reduction.cuts import load_cuts
 from lstops.reduction.geometry import Field
 from lstops.reduction.request import ReductionRequest
+from lstops.report.source import LogParabola, SourceCheck, Theta2
 from lstops.site.model import Site, load_site
 from lstops.step.inputs import InputReader, environment_version
 from lstops.step.manifest import ArtifactRecord, Manifest, ManifestStore, full_state
@@ -47,6 +48,13 @@ REQUEST = ReductionRequest(target=TARGET, zd_max_deg=33.5)
 #: a run of the later night with bad subruns here and there, at 43.9 deg; the last of them is subrun 128
 FLASHED = 1736
 PRODUCTION, IRF_DIR = "20191121_v0.12.3_nsb_tuning_0.15", "mc/IRF/x"
+REFERENCE = LogParabola(amplitude=3e-11, alpha=2.5, beta=0.1)
+CHECK = SourceCheck(
+    source_name="Nowhere", ra_deg=0.15, dec_deg=5.0, gammapy_version="1.3", energy_range_tev=(0.05, 20.0),
+    live_time_s=3600.0, counts_on=300, counts_off=60, excess=280.0, background=20.0, significance=25.3,
+    spectrum=REFERENCE, flux=4.7e-10, flux_error=2e-11, reference=REFERENCE, reference_name="x", reference_flux=4.7e-10,
+    ratio=1.0, ratio_error=0.04, runs=(), theta2=Theta2(edges_deg2=(0, 0.1), on=(1,), off=(1,), off_error=(1,)),
+)  # fmt: skip
 DONE_HERE = {"kind": "x", "label": "x", "subject": "x", "commands": [["x"]], "environment": "0.12.3", "versions": {},
              "plan_id": "x", "plan_context": {}, "index": 0, "host": "h", "job": "", "wall_s": 1.0, "cpu_s": 1.0,
              "started": "2024-01-16T08:00:00+00:00", "ended": "2024-01-16T08:01:00+00:00", "max_rss_mb": 1.0,
@@ -142,6 +150,8 @@ def write_output(path: Path) -> None:
         table = Table(rows=rows, names=names) if path.name.startswith("hdu") else Table({"OBS_ID": np.array(runs)})
         title = "HDU INDEX" if path.name.startswith("hdu") else "OBS INDEX"
         fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(table, name=title)]).writeto(path)
+    elif path.name == "check.json":
+        path.write_text(CHECK.model_dump_json())
     else:
         path.write_text(path.name)
 

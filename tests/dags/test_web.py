@@ -15,6 +15,7 @@ from lstops.night import Night
 from lstops.operations.nightly import layout_of
 from lstops.site.model import load_site
 
+AGAIN = "20240214-20240215_0123abcd"
 REPORT = "<!DOCTYPE html><p>the report of <i>20240115</i></p>"
 #: asks Airflow's own application, with the plugin of the repository in it
 ASK = """
@@ -64,6 +65,11 @@ QUESTIONS = {
     "absolute": ("/lstops/reports/%2fetc%2fpasswd", "bearer"),
     "elsewhere": ("/lstops/reports/20240117", "bearer"),
     "schema": ("/lstops/openapi.json", "bearer"),
+    "comparison": (f"/lstops/reports/reprocessing/{AGAIN}", "bearer"),
+    "numbers": (f"/lstops/reports/reprocessing/{AGAIN}/json", "bearer"),
+    "anonymous comparison": (f"/lstops/reports/reprocessing/{AGAIN}/json", ""),
+    "no comparison": ("/lstops/reports/reprocessing/20240115-20240115_ffffffff", "bearer"),
+    "comparison elsewhere": ("/lstops/reports/reprocessing/%2e%2e%2f20240115", "bearer"),
 }
 
 
@@ -93,6 +99,10 @@ def answers(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> dict[
             path.symlink_to(home / "secrets.env")
         else:
             path.write_text(text)
+    page = layout.absolute(layout.comparison_report(AGAIN))
+    page.parent.mkdir(parents=True)
+    page.write_text("old and new")
+    page.with_suffix(".json").write_text('{"name": "x"}')
     command = [sys.executable, "-c", ASK, json.dumps(list(QUESTIONS.values()))]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -100,7 +110,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> dict[
     return {name: Answer(*answer) for name, answer in zip(QUESTIONS, found, strict=True)}
 
 
-@pytest.mark.parametrize("name", ["anonymous report", "anonymous list", "forged"])
+@pytest.mark.parametrize("name", ["anonymous report", "anonymous list", "forged", "anonymous comparison"])
 def test_without_a_login_there_is_nothing(answers: dict[str, Answer], name: str) -> None:
     assert answers[name].status in (401, 403)
     assert "the report of" not in answers[name].text
@@ -122,7 +132,19 @@ def test_the_list_leads_to_the_reports(answers: dict[str, Answer]) -> None:
     assert "20240116" not in answers["list"].text
 
 
-@pytest.mark.parametrize("name", ["no report", "no day", "up", "up twice", "absolute", "elsewhere", "schema"])
+def test_comparisons_are_served_like_reports(answers: dict[str, Answer]) -> None:
+    assert (answers["comparison"].status, answers["comparison"].text) == (200, "old and new")
+    assert "sandbox" in answers["comparison"].headers["content-security-policy"]
+    assert json.loads(answers["numbers"].text) == {"name": "x"}
+    assert answers["numbers"].headers["content-type"] == "application/json"
+    assert f'href="reports/reprocessing/{AGAIN}"' in answers["list"].text
+
+
+NOTHING = ["no report", "no day", "up", "up twice", "absolute", "elsewhere", "schema", "no comparison",
+           "comparison elsewhere"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOTHING)
 def test_nothing_else_is_served(answers: dict[str, Answer], name: str) -> None:
     assert answers[name].status == 404
     assert "hunter2" not in answers[name].text
