@@ -6,8 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+# Hypothesis: at home other examples each time; in CI (its own profile `ci`) the same ones, so that a failure comes
+# from what was changed. No example has a deadline: a busy machine is no error.
+settings.register_profile("home", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "home"))
 
 
 @pytest.fixture(scope="session")

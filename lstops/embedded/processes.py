@@ -87,9 +87,7 @@ class Daemon:
 
     def running(self) -> psutil.Process | None:
         """Return the process, or None if it does not run."""
-        for child in _started:
-            # collect the dead among our own children: others take a zombie for a living process
-            child.poll()
+        _collect()
         record = PidRecord.read(self.pid_path)
         return record.process() if record else None
 
@@ -164,7 +162,13 @@ class Daemon:
                 "They wait for a disk or network file system; look at `ps -o pid,stat,wchan,args` of them.",
             )
         self.pid_path.unlink(missing_ok=True)
+        _collect()
         return bool(members) or leader is not None
+
+
+def _collect() -> None:
+    """Collect the dead among our own children: others take a zombie for a living process."""
+    _started[:] = [child for child in _started if child.poll() is None]
 
 
 def _session(record: PidRecord) -> set[psutil.Process]:
