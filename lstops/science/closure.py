@@ -1,8 +1,8 @@
 """Compare the bundles of a synthetic campaign with the truth, and tuned with untuned models under a bright sky.
 
 `python -m lstops.science.closure --base SITE --night D --models tuned=P@LEVEL --models untuned=P@LEVEL
---bundle NAME=DIR ... --out DIR`, in the science environment. The bundles `tuned` and `untuned` are of the bright night, the
-others each of one source.
+--bundle NAME=DIR ... --out DIR`, in the science environment. The bundles `tuned` and `untuned` are of the bright night,
+the others each of one source.
 """
 
 from __future__ import annotations
@@ -39,8 +39,15 @@ SLICE_S = 1.0
 TUNED, UNTUNED = "tuned", "untuned"
 
 
-def closure_of(folder: Path, source: str, truth: dict[str, Any], truth_file: Path) -> SourceClosure:
+def closure_of(folder: Path, source: str, truth_file: Path, slice_s: float = SLICE_S) -> SourceClosure:
     """Measure a bundle's source in units of its truth.
+
+    Parameters
+    ----------
+    source : str
+        As truth.json calls it.
+    slice_s : float
+        Length of a part of the light curve (s).
 
     Raises
     ------
@@ -49,6 +56,7 @@ def closure_of(folder: Path, source: str, truth: dict[str, Any], truth_file: Pat
     """
     from astropy.coordinates import SkyCoord
 
+    truth = json.loads(truth_file.read_text())
     about = next(item for item in truth.get("sources", [truth["source"]]) if item["name"] == source)
     position = SkyCoord(about["ra_deg"], about["dec_deg"], unit="deg", frame="icrs")
     usable, skipped = sort_out(open_observations(folder)[0], position)
@@ -59,7 +67,7 @@ def closure_of(folder: Path, source: str, truth: dict[str, Any], truth_file: Pat
     datasets = reduce_observations(usable, position, edges)
     infos = [dataset.info_dict() for dataset in datasets]
     ratio, error = _ratio(datasets, reference)
-    slices = [part for use in usable for part in _slices(use, position, edges, reference)]
+    slices = [part for use in usable for part in _slices(use, position, reference, slice_s)]
     return SourceClosure(
         source=source,
         runs=tuple(int(use.observation.obs_id) for use in usable),
@@ -121,16 +129,16 @@ def _points(datasets: Any, reference: LogParabola, edges: Sequence[float]) -> tu
     )
 
 
-def _slices(use: Usable, position: Any, edges: Sequence[float], reference: LogParabola) -> list[Slice]:
+def _slices(use: Usable, position: Any, reference: LogParabola, slice_s: float) -> list[Slice]:
     """The flux in parts of a run, each within one good time interval."""
     from astropy.time import Time
 
     gti, found = use.observation.gti, []
     for start, stop in zip(gti.time_start.unix, gti.time_stop.unix, strict=True):
-        for low, high in slices_of(float(start), float(stop), SLICE_S):
+        for low, high in slices_of(float(start), float(stop), slice_s):
             part = use.observation.select_time(Time([low, high], format="unix"))
             chosen = Usable(part, use.pointing, use.offset_deg, use.n_off)
-            ratio, error = _ratio(reduce_observations([chosen], position, edges), reference)
+            ratio, error = _ratio(reduce_observations([chosen], position, EDGES_TEV.tolist()), reference)
             if not (np.isfinite(error) and error > 0):
                 continue
             about = Slice(
@@ -163,7 +171,7 @@ def main() -> None:
     source = next(n["source"] for n in truth.get("nights", [truth]) if n["night"] == args.night)
     bright = source["name"]
     found = {
-        name: closure_of(Path(folder), name if name not in (TUNED, UNTUNED) else bright, truth, truth_file)
+        name: closure_of(Path(folder), name if name not in (TUNED, UNTUNED) else bright, truth_file)
         for name, folder in bundles.items()
     }
     models = dict(_models(item) for item in args.models)
