@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 from airflow.sdk import dag, task
 
 from lstops.airflow.context import site_of_environment
-from lstops.airflow.notifier import FailureNotifier
-from lstops.airflow.policy import stage_retry_policy, submission_pool
+from lstops.airflow.declaring import dag_arguments
+from lstops.airflow.policy import submission_pool
 
 #: At noon UTC, when the night's reduction is usually over. A site may choose another cron expression; empty: by hand.
 SCHEDULE = os.environ.get("LSTOPS_AUDIT_SCHEDULE", "0 12 * * *")
@@ -26,21 +26,7 @@ DOC = """
 """
 
 
-@dag(
-    dag_id="audit",
-    schedule=SCHEDULE or None,
-    start_date=datetime(2024, 1, 1, tzinfo=timezone.utc),
-    catchup=False,
-    max_active_runs=1,
-    default_args={
-        "retries": 2,
-        "retry_delay": timedelta(seconds=30),
-        "retry_policy": stage_retry_policy(),
-        "on_failure_callback": FailureNotifier(),
-    },
-    tags=["lstops"],
-    doc_md=DOC,
-)
+@dag(**dag_arguments("audit", DOC, schedule=SCHEDULE or None, start_date=datetime(2024, 1, 1, tzinfo=timezone.utc)))
 def audit() -> None:
     """Wire the tasks."""
 

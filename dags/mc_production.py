@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, dag, task
 
-from lstops.airflow.approval import CostApproval
 from lstops.airflow.context import site_of_environment
-from lstops.airflow.notifier import FailureNotifier
+from lstops.airflow.declaring import dag_arguments, production_tasks
 from lstops.airflow.operator import PlanStageOperator
-from lstops.airflow.policy import stage_retry_policy
 
 #: as in lstops.operations.planning, which a DAG file does not import; a stage that a plan lacks ends at once
 STAGES = ("tune", "r0_to_dl1", "dl1ab", "split", "merge", "train", "dl2", "irf", "sensitivity", "report")
@@ -37,93 +34,81 @@ is missing; `lstops production holes NAME` says what that is and why.
 """
 
 
-@dag(
-    dag_id="mc_production",
-    schedule=None,
-    catchup=False,
-    max_active_runs=1,
-    default_args={
-        "retries": 2,
-        "retry_delay": timedelta(seconds=30),
-        "retry_policy": stage_retry_policy(),
-        # after the last try; the tasks form one line, so that a run fails at one task and says so once
-        "on_failure_callback": FailureNotifier(),
-    },
-    params={
-        "night": Param(
-            None,
-            type=["null", "string"],
-            pattern=r"^\d{8}$",
-            title="Night",
-            description="Night (YYYYMMDD) whose selected runs give the typical NSB.",
-            section="From data",
-        ),
-        "runs": Param(
-            [],
-            type="array",
-            items={"type": "integer", "minimum": 1},
-            title="Runs",
-            description="Run numbers, one a line, that give the typical NSB; instead of a night.",
-            section="From data",
-        ),
-        "profile": Param(
-            None,
-            type=["null", "string"],
-            title="Selection profile",
-            description="Name of a file in config/profiles; empty: the site's profile.",
-            section="From data",
-        ),
-        "nsb_ghz": Param(
-            None,
-            type=["null", "number"],
-            minimum=0,
-            maximum=15,
-            title="NSB level (GHz)",
-            description="Extra NSB over the dark Monte Carlo, such as 0.14; needs target or line, and zenith range.",
-            section="At a level",
-        ),
-        "target": Param(
-            None,
-            type=["null", "string"],
-            title="Target",
-            description='A name of the target list, or "ra dec" in degrees: trains on the nearest declination line.',
-            section="Part of the sky",
-        ),
-        "line": Param(
-            None,
-            type=["null", "string"],
-            pattern=r"^dec_(min_)?\d{3,4}(_[a-z_]+)?$",
-            title="Declination line",
-            description="Such as dec_2276; instead of a target. Empty, with data: the site's line.",
-            section="Part of the sky",
-        ),
-        "zenith_range": Param(
-            None,
-            type=["null", "string"],
-            pattern=r"^\d+(\.\d+)?(:\d+(\.\d+)?)?$",
-            title="Zenith distances",
-            description="LOW:HIGH in degrees, such as 0:35; only test nodes around pointings in that range are made.",
-            section="Part of the sky",
-        ),
-        "config": Param(
-            None,
-            type=["null", "string"],
-            pattern=r"^/.+\.ya?ml$",
-            title="Configuration of lstmcpipe",
-            description="Absolute path of the YAML, on the Airflow host, with its lstchain JSON beside it.",
-            section="From a configuration",
-        ),
-        "name": Param(
-            None,
-            type=["null", "string"],
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
-            title="Name",
-            description="Name of the production; empty: from date, version and level.",
-        ),
-    },
-    tags=["lstops", "monte carlo"],
-    doc_md=DOC,
-)
+PARAMS = {
+    "night": Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^\d{8}$",
+        title="Night",
+        description="Night (YYYYMMDD) whose selected runs give the typical NSB.",
+        section="From data",
+    ),
+    "runs": Param(
+        [],
+        type="array",
+        items={"type": "integer", "minimum": 1},
+        title="Runs",
+        description="Run numbers, one a line, that give the typical NSB; instead of a night.",
+        section="From data",
+    ),
+    "profile": Param(
+        None,
+        type=["null", "string"],
+        title="Selection profile",
+        description="Name of a file in config/profiles; empty: the site's profile.",
+        section="From data",
+    ),
+    "nsb_ghz": Param(
+        None,
+        type=["null", "number"],
+        minimum=0,
+        maximum=15,
+        title="NSB level (GHz)",
+        description="Extra NSB over the dark Monte Carlo, such as 0.14; needs target or line, and zenith range.",
+        section="At a level",
+    ),
+    "target": Param(
+        None,
+        type=["null", "string"],
+        title="Target",
+        description='A name of the target list, or "ra dec" in degrees: trains on the nearest declination line.',
+        section="Part of the sky",
+    ),
+    "line": Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^dec_(min_)?\d{3,4}(_[a-z_]+)?$",
+        title="Declination line",
+        description="Such as dec_2276; instead of a target. Empty, with data: the site's line.",
+        section="Part of the sky",
+    ),
+    "zenith_range": Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^\d+(\.\d+)?(:\d+(\.\d+)?)?$",
+        title="Zenith distances",
+        description="LOW:HIGH in degrees, such as 0:35; only test nodes around pointings in that range are made.",
+        section="Part of the sky",
+    ),
+    "config": Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^/.+\.ya?ml$",
+        title="Configuration of lstmcpipe",
+        description="Absolute path of the YAML, on the Airflow host, with its lstchain JSON beside it.",
+        section="From a configuration",
+    ),
+    "name": Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        title="Name",
+        description="Name of the production; empty: from date, version and level.",
+    ),
+}
+
+
+@dag(**dag_arguments("mc_production", DOC, "monte carlo", params=PARAMS))
 def mc_production() -> None:
     """Wire the tasks."""
 
@@ -146,39 +131,10 @@ def mc_production() -> None:
             raise AirflowSkipException(notes)
         return plan_id
 
-    @task
-    def preview(plan_id: str) -> dict[str, Any]:
-        from lstops.operations.production_run import preview as work
-
-        price = work(site_of_environment(), plan_id)
-        print(price["text"])
-        return price
-
-    @task
-    def register(plan_id: str) -> str:
-        from lstops.operations.registration import register as work
-
-        return work(site_of_environment(), plan_id)
-
     measurement = prepare()
     planned = plan()
-    price = preview(planned)
-    approve = CostApproval(
-        task_id="approve",
-        subject=_of_preview("title"),
-        body=_of_preview("text"),
-        needed=_of_preview("needed"),
-    )
     measurement >> PlanStageOperator(task_id="nsb", plan_id=measurement, stage="nsb") >> planned
-    previous: Any = price >> approve
-    for stage in STAGES:
-        previous = previous >> PlanStageOperator(task_id=stage, plan_id=planned, stage=stage)
-    previous >> register(planned)
-
-
-def _of_preview(name: str) -> str:
-    """Template of one value of the price."""
-    return f"{{{{ ti.xcom_pull(task_ids='preview')['{name}'] }}}}"
+    production_tasks(planned, STAGES)
 
 
 mc_production()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 from airflow.sdk import Param, dag, task
 
 from lstops.airflow.context import site_of_environment
-from lstops.airflow.notifier import FailureNotifier
+from lstops.airflow.declaring import dag_arguments
 from lstops.airflow.operator import PlanStageOperator
-from lstops.airflow.policy import stage_retry_policy
 
 DOC = """
 ### The runs of a target, over any number of nights, as one bundle
@@ -33,17 +32,7 @@ def _empty(title: str, description: str, **schema: Any) -> Param:
 
 
 @dag(
-    dag_id="reduction",
-    schedule=None,
-    start_date=datetime(2024, 1, 1, tzinfo=timezone.utc),
-    catchup=False,
-    max_active_runs=4,
-    default_args={
-        "retries": 2,
-        "retry_delay": timedelta(seconds=30),
-        "retry_policy": stage_retry_policy(),
-        "on_failure_callback": FailureNotifier(),
-    },
+    **dag_arguments("reduction", DOC, "data", start_date=datetime(2024, 1, 1, tzinfo=timezone.utc), max_active_runs=4),
     params={
         "target": _empty("Target", 'Name, as in config/targets.yaml, or "ra dec" in degrees; empty: see Runs.'),
         "runs": Param([], type="array", items={"type": "integer"}, title="Runs",
@@ -60,8 +49,6 @@ def _empty(title: str, description: str, **schema: Any) -> Param:
                                    description="Largest difference between a run and its models; empty: the site's."),
         "cuts": _empty("Cut set", "Name of a file in config/cuts; empty: the site's."),
     },
-    tags=["lstops", "data"],
-    doc_md=DOC,
 )  # fmt: skip
 def reduction() -> None:
     """Wire the tasks."""

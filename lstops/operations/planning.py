@@ -175,7 +175,7 @@ def in_dag_stages(plan: Plan) -> Plan:
     return plan.model_copy(update={"stages": stages})
 
 
-def _complete(site: Site, plan: Plan) -> Plan:
+def complete(site: Site, plan: Plan) -> Plan:
     """The plan with its report cards, in the stages of the DAG."""
     settings = CardSettings(load_gates(site.production.gates), reference_text(), _previous_cards(site, plan))
     return in_dag_stages(with_report_cards(plan, settings, site))
@@ -219,7 +219,7 @@ def _from_config(site: Site, request: ProductionRequest, path: Path) -> Planned:
     )
     # as it was given: writing thousands of steps anew takes longer than planning them
     text = path.read_text() if config.old is None else config.pipe
-    plan = _complete(site, with_pull_request(plan, text, site))
+    plan = complete(site, with_pull_request(plan, text, site))
     return Planned(plan.title, plan, plan_cost(site, plan), ())
 
 
@@ -286,7 +286,7 @@ class _Planner:
         plan = with_pull_request(
             _with_settings(plan, settings, asked.test_nodes), lstmcpipe_config(asked, self.site, self.grid), self.site
         )
-        plan = _complete(self.site, plan)
+        plan = complete(self.site, plan)
         offers = tuple(reuse[line.name].text() for line in asked.lines if reuse[line.name].fit is not Fit.NONE)
         costs = plan_cost(self.site, plan)
         return Planned(plan.title, plan, costs, (self._saving(costs), *offers, *warnings))
@@ -340,7 +340,7 @@ class _Planner:
 
         sample = sample_of(self.site, request.night, request.runs, request.profile)
         keep = restrict if request.zenith else None
-        plan = _complete(self.site, build_plan(self.site, sample, line, request.profile, keep, request.name))
+        plan = complete(self.site, build_plan(self.site, sample, line, request.profile, keep, request.name))
         settings, nodes = tuned_settings(self.site, plan.context), plan.context["test_nodes"]
         level = plan.context["nsb_level_ghz"]
         found = find_existing(settings, level, nodes, self.existing, self.site.nightly.nsb_tolerance_ghz)

@@ -23,6 +23,7 @@ STAGES = {
     "reprocessing": ["prepare", "approve", "night", "compare"],
     "mc_production": ["prepare", "nsb", "plan", "preview", "approve", "tune", "r0_to_dl1", "dl1ab", "split", "merge",
                       "train", "dl2", "irf", "sensitivity", "report", "register"],
+    "rf_training": ["plan", "preview", "approve", "tune", "train", "dl2", "irf", "report", "register"],
 }  # fmt: skip
 
 LOOK = """

@@ -23,6 +23,7 @@ from lstops.operations.planning import DAG_STAGES, ProductionRequest, plan_reque
 from lstops.operations.production_run import plan_run, prepare, preview, request_of
 from lstops.operations.reduction import plan_reduction
 from lstops.operations.registration import register
+from lstops.operations.retraining import plan_run as retrain
 from lstops.operations.run_match import match_run
 from lstops.production.needs import ZenithRange
 from lstops.site.model import Site
@@ -121,6 +122,35 @@ def test_an_unfinished_production_is_refused_by_its_node(night: Site) -> None:
     ) as caught:
         register(night, plan_id)
     assert "lstops production holes" in caught.value.remedy
+
+
+def test_retraining_needs_a_registered_production_with_its_dl1(night: Site) -> None:
+    plan_id, _ = plan_run(night, request_of({**EMPTY, "night": str(NIGHT)}))
+    assert plan_id is not None
+    plan = load_plan(layout_of(night).plan_file(plan_id))
+    form = {"production": plan.context["production"], "line": None, "name": "deeper"}
+    with pytest.raises(DataError, match="is registered"):
+        retrain(night, form)
+    with catalog_session() as session:
+        register_production(
+            session,
+            RegisteredProduction(
+                name=form["production"], line="dec_2276", nsb_level_ghz=0.22, models_path="m", models_sha256="s",
+                irf_dir="i", config={}, facts={}, plan_id=plan_id, lstchain_version="0.12.3", tailcut="tailcut84",
+            ),
+        )  # fmt: skip
+    with pytest.raises(DataError, match=r"DL1 files of .* are gone"):
+        retrain(night, form)
+    for step in plan.steps():
+        for output in step.outputs:
+            if output.path.endswith(".h5"):
+                layout_of(night).absolute(output.path).parent.mkdir(parents=True, exist_ok=True)
+                layout_of(night).absolute(output.path).write_text("x")
+    new = load_plan(layout_of(night).plan_file(retrain(night, form)))
+    assert tuple(stage.name for stage in new.stages) == DAG_STAGES
+    assert {stage.name for stage in new.stages if stage.steps} == {"tune", "train", "dl2", "irf", "report"}
+    with pytest.raises(ConfigError, match="give `production`"):
+        retrain(night, {"production": None, "line": None, "name": None})
 
 
 def test_the_night_asks_once_for_what_is_missing(night: Site) -> None:
