@@ -7,29 +7,25 @@ then on it counts as done: status, audit, reuse and the next run of the plan tak
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
-import lstops
-from lstops.errors import ConfigError, DataError, LstOpsError, ProductInvalid
+from lstops.errors import ConfigError, LstOpsError, ProductInvalid
 from lstops.production.config import read_config
 from lstops.production.definition import read_production
 from lstops.production.from_lstmcpipe import DEFAULT_ROOTS, LstmcpipePlanRequest, TreeLister, plan_from_lstmcpipe
 from lstops.production.stages import StageName
 from lstops.site.layout import Layout
 from lstops.site.model import Site
+from lstops.step.adoption import adopted_manifest, verified
 from lstops.step.assess import changed_outputs
 from lstops.step.inputs import InputReader, environment_version
-from lstops.step.manifest import ArtifactRecord, Manifest, full_state
+from lstops.step.manifest import ArtifactRecord
 from lstops.step.model import CORE_ENVIRONMENT, ArtifactKind, Output, Plan, Step, step_key
 from lstops.step.runner import run_step
-
-#: in the `plan_context` of a manifest that was not written by the step itself
-ADOPTED = "adopted"
 
 
 class Adoption(str, Enum):
@@ -128,7 +124,7 @@ def _adopt_step(
         if old is not None and old.key == key and not changed_outputs(old, layout):
             return AdoptedStep(index, step, Adoption.KNOWN)
         outputs = tuple(_verified(layout, output, records, in_environment) for output in step.outputs)
-        reader.store.write(_manifest(plan, index, step, key, records, outputs))
+        reader.store.write(adopted_manifest(plan, index, step, key, records, outputs, {}))
     except LstOpsError as error:
         return AdoptedStep(index, step, Adoption.REFUSED, error.what, error.remedy)
     return AdoptedStep(index, step, Adoption.ADOPTED)
@@ -141,53 +137,20 @@ def _is_a_record(step: Step) -> bool:
 def _verified(
     layout: Layout, output: Output, records: Sequence[ArtifactRecord], in_environment: bool
 ) -> ArtifactRecord:
-    """The record of a product whose content was looked at; it must not change meanwhile."""
+    """The record of a product whose content was looked at."""
     from lstops.step.verify import InputFacts, inspect, verify
 
     path = layout.absolute(output.path)
-    before = full_state(path)
-    if output.kind is ArtifactKind.MODELS and not in_environment:
+
+    def look() -> dict[str, Any]:
+        if output.kind is not ArtifactKind.MODELS or in_environment:
+            return verify(output, path, [InputFacts(r.name, r.kind, layout.absolute(r.path), r.facts) for r in records])
         facts = inspect(output.kind, path)
         if output.expect.get("training_dirs") and not facts["training_dirs"]:
             raise ProductInvalid(
                 f"{output.path} has no training_dirs.ecsv: predictions would not be interpolated in zenith distance.",
                 "write it with `python -m lstops.science.complete_models`, then adopt again.",
             )
-    else:
-        inputs = [InputFacts(r.name, r.kind, layout.absolute(r.path), r.facts) for r in records]
-        facts = verify(output, path, inputs)
-    if full_state(path) != before:
-        raise DataError(
-            f"{output.path} changed while it was looked at.", "wait until nobody writes it, then try again."
-        )
-    return ArtifactRecord(name=output.name, kind=output.kind, path=output.path, state=before, facts=facts)
+        return facts
 
-
-def _manifest(
-    plan: Plan, index: int, step: Step, key: str, inputs: tuple[ArtifactRecord, ...],
-    outputs: tuple[ArtifactRecord, ...],
-) -> Manifest:  # fmt: skip
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return Manifest(
-        key=key,
-        kind=step.kind,
-        label=step.label,
-        subject=step.subject,
-        commands=step.commands,
-        files=step.files,
-        environment=step.environment,
-        versions={"lstops": lstops.__version__},
-        inputs=inputs,
-        outputs=outputs,
-        plan_id=plan.plan_id,
-        plan_context={**plan.context, ADOPTED: True},
-        index=index,
-        host=socket.gethostname(),
-        job=ADOPTED,
-        started=now,
-        ended=now,
-        wall_s=0.0,
-        cpu_s=0.0,
-        max_rss_mb=0.0,
-        log="",
-    )
+    return verified(layout, output, look)

@@ -243,6 +243,11 @@ class Layout:
         """Lock files: one writer a product."""
         return self.base / self.work / "locks"
 
+    @property
+    def aside(self) -> str:
+        """Where lies what was in the place of a product and not made by lstops, under its own path."""
+        return f"{self.work}/aside"
+
     def plan_dir(self, plan_id: str) -> Path:
         """Folder of a plan, its logs, job scripts and step reports."""
         return self.base / self.work / "plans" / plan_id

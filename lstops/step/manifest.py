@@ -214,15 +214,19 @@ class ManifestStore:
 
     def maker_of(self, product: str, sha256: str) -> Manifest | None:
         """The manifest of the step that made this content of `product`, be it the present one or a replaced one."""
+        for manifest in self.makers_of(product):
+            if any(o.state.sha256 == sha256 for o in manifest.outputs):
+                return manifest
+        return None
+
+    def makers_of(self, product: str) -> list[Manifest]:
+        """The manifest of the step that made `product`, and those of the steps before it, if they were replaced."""
         candidates = [self.producer(product)]
         with contextlib.suppress(FileNotFoundError):
             product = (self.root / f"{product}.link").read_text()
         path = self.path_of(product)
         candidates += [_parse(p) for p in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*{RETIRED}"))]
-        for manifest in candidates:
-            if manifest and any(o.state.sha256 == sha256 for o in manifest.outputs):
-                return manifest
-        return None
+        return [manifest for manifest in candidates if manifest]
 
     def history(self) -> list[Manifest]:
         """Every manifest that was replaced by a later one, by path."""

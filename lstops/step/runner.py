@@ -1,8 +1,8 @@
 """Runs one step on a compute node: lock, check, stage, run, verify, rename, record.
 
 Order matters: products are renamed into place only after they were verified, and the manifest is written last. Whoever
-dies at any point (kill -9 included) leaves either no product, or a product without a manifest, which nobody uses and
-the next attempt replaces.
+dies at any point (kill -9 included) leaves either no product, or a product without a manifest, which nobody uses.
+What lies at the place of a product and is none of ours is taken over or moved aside (`adoption.py`), never overwritten.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import lstops
 from lstops.errors import BusyError, DataError, JobFailure, LstOpsError, ProductInvalid, StorageError
 from lstops.site.layout import Layout
 from lstops.site.model import Site
+from lstops.step.adoption import adopted, is_foreign, set_aside
 from lstops.step.assess import changed_outputs
 from lstops.step.guards import storage_errors, terminable
 from lstops.step.inputs import InputReader, environment_version
@@ -150,11 +151,20 @@ class _Attempt:
             old = reader.store.read(self.step.primary.path)
             if old is not None and old.key == key and not changed_outputs(old, self.layout):
                 return Ending.UP_TO_DATE
+            foreign = ""
+            if is_foreign(self.step.primary, self.layout):
+                try:
+                    found = adopted(self.plan, self.index, self.step, key, self.records, self.site)
+                    reader.store.write(found)
+                    return Ending.DONE
+                except (DataError, ProductInvalid) as error:
+                    foreign = error.what
             with self._staging() as staging:
                 usage = self._execute(staging)
                 verified = self._verify(staging)
                 reader.store.remove(self.step.primary.path)
-                for output in self.step.outputs:
+                for output, record in zip(self.step.outputs, verified, strict=True):
+                    set_aside(output, self.layout, record.state.sha256, foreign or "no step of lstops made it.")
                     move_into_place(staging.out[output.name], self.layout.absolute(output.path), staging.root)
                 reader.store.write(self._manifest(key, versions, verified, usage))
         return Ending.DONE

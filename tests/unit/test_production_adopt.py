@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from lstops.errors import ConfigError
-from lstops.production.adopt import ADOPTED, Adoption, adopt, plan_of_tree
+from lstops.production.adopt import Adoption, adopt, plan_of_tree
 from lstops.production.cost import seen_rates
 from lstops.site.layout import Layout
 from lstops.site.model import Site
+from lstops.step.adoption import ADOPTED
 from lstops.step.assess import Standing, assess
 from lstops.step.manifest import ManifestStore
 from lstops.step.model import ArtifactKind, Input, Output, Plan, Step

@@ -9,6 +9,7 @@ with `interpolated`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from lstops.step.verify.common import Facts, InputFacts, refuse, sources
 from lstops.step.verify.hdf5 import chunks, missing_columns, opened, root_attribute, table
 from lstops.step.verify.models import configuration
 
+PROVENANCE = "/provenance/dl1_to_dl2"
 PARAMETERS = "/dl2/event/telescope/parameters/LST_LSTCam"
 RECONSTRUCTED = ("reco_energy", "reco_alt", "reco_az", "gammaness")
 _SHOWER = 32
@@ -67,6 +69,23 @@ def inspect(path: Path) -> Facts:
             "interpolated": not missing_columns(parameters, ("w0", "w1")),
             **dl1.ends(parameters),
         }
+
+
+def origin(path: Path) -> dict[ArtifactKind, str]:
+    """Which DL1 file and which folder of models a DL2 file says that it was made from; empty if it says nothing.
+
+    `lstchain_dl1_to_dl2` writes that into the file since 0.11 (lstchain/io/provenance.py), as JSON.
+    """
+    import h5py
+
+    roles = {"dl1 input file": ArtifactKind.DL1_MERGED, "trained model directory": ArtifactKind.MODELS}
+    try:
+        with h5py.File(path, "r") as file:
+            text = file[PROVENANCE][()] if PROVENANCE in file else b"{}"
+        listed = json.loads(text).get("input", [])
+        return {roles[item["role"]]: str(item["url"]) for item in listed if item.get("role") in roles}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # damaged, or of another kind: nothing that can be believed
 
 
 def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
