@@ -29,7 +29,7 @@ from lstops.step.manifest import write_atomically
 SIZE = "campaign"
 #: Targets of the list as the campaign's run catalogue names them
 TARGETS = {"Crab": "Crab Nebula", "1ES 0647+250": "1ES 0647+250"}
-#: A run of seconds is kept if at least this much of it (s) is good; the observatory's profile asks for a minute
+#: The requests keep a cut run if at least this much of it (s) is good; the observatory's profile asks for a minute
 MIN_GOOD_TIME_S = 3
 
 
@@ -48,13 +48,13 @@ class Job:
     conf: Mapping[str, Any]
 
 
-def night_jobs(nights: list[dict[str, Any]], profile: str) -> Iterator[tuple[Night, tuple[Job, ...]]]:
+def night_jobs(nights: list[dict[str, Any]]) -> Iterator[tuple[Night, tuple[Job, ...]]]:
     """What is run for each night: a production where the sky has a level that none was made for, and the night."""
     made: set[float] = set()
     for about in nights:
         night = Night.parse(about["night"])
         levels = {float(run["nsb_ghz"]) for run in about["runs"]}
-        conf = {"night": str(night), "profile": profile}
+        conf = {"night": str(night)}
         jobs = [Job("nightly", str(night), conf)]
         if not levels <= made:
             jobs.insert(0, Job("mc_production", str(night), conf))
@@ -103,7 +103,7 @@ def run(setting: Setting, seed: int, nights: int) -> None:
     truth = _truth(setting, site_made)
     told = truth.get("nights", [truth])
     with services.client() as client:
-        for night, jobs in night_jobs(told, profile):
+        for night, jobs in night_jobs(told):
             _wait_closed(setting, night, site_made, progress)
             for job in jobs:
                 _run(client, job, setting, progress)

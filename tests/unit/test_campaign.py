@@ -16,7 +16,7 @@ NIGHTS = [night(10, 0.28, 0.28), night(11, 0.49), night(12, 0.38, source="1ES 06
 
 
 def test_a_production_is_made_where_the_sky_is_new() -> None:
-    jobs = [(job.dag_id, job.label) for _, group in night_jobs(NIGHTS, "campaign") for job in group]
+    jobs = [(job.dag_id, job.label) for _, group in night_jobs(NIGHTS) for job in group]
     assert jobs == [
         ("mc_production", "20240110"),
         ("nightly", "20240110"),
