@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,14 @@ for _talkative in ("paramiko", "asyncssh"):
 
 # The login shell runs this; the script comes by standard input, where no shell expands it.
 _SHELL = "/bin/sh -s"
-_CONNECT_S = 15.0
+_CONNECT_S = 30.0
 _KEEPALIVE_S = 15
 # sshd drops connections at random when many arrive at once (MaxStartups 10:30:100): try again, apart from each other.
 # Six attempts take at most about a minute, longer than an sshd restart.
 _ATTEMPTS, _WAIT_MAX_S = 7, 20.0
+
+# paramiko calls it a failed authentication, too, when sshd ended or was silent in the middle of it
+_CUT_SHORT = re.compile(r"timeout|shut down|EOF", re.I)
 
 
 def _where(access: SshAccess) -> str:
@@ -154,6 +158,8 @@ class SshTransport:
             raise _changed_host(self.access) from error
         except paramiko.AuthenticationException as error:
             client.close()
+            if _CUT_SHORT.search(str(error)):
+                raise _unreachable(self.access, error) from error
             raise _refused_key(self.access) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             client.close()
