@@ -24,6 +24,7 @@ from lstops.quality.overlay import (
     OverlayAction,
     asked_cuts,
     dropped,
+    dropped_time,
     effective_selection,
     holds,
     with_overlay,
@@ -272,8 +273,7 @@ def _dropped_time(session: Session, history: History, overlay: Overlay) -> dict[
     if not runs:
         return {}
     subruns = load_subruns(session, runs, columns=("run_number", "subrun", "elapsed_time_s"))
-    gone = dropped(subruns, overlay)
-    return {run: float(np.nansum(subruns.elapsed_time_s[gone & (subruns.run_number == run)])) for run in runs}
+    return dropped_time(subruns, {run: overlay[run] for run in runs})
 
 
 def with_typical_subruns(session: Session, answer: RunList) -> RunList:

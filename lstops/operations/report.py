@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from lstops.catalog.verdicts import verdicts
 from lstops.night import Night, Run
 from lstops.operations.nightly import layout_of, runs_of
 from lstops.operations.reduction import versions_of
-from lstops.quality.overlay import Overlay, decision_words, holds
+from lstops.quality.overlay import Overlay, decision_words, dropped_time, holds
 from lstops.quality.profiles import load_profile
 from lstops.quality.quantities import believable_r422
 from lstops.quality.tables import SubrunTable
@@ -47,8 +48,8 @@ from lstops.step.manifest import write_atomically
 from lstops.step.model import Plan
 from lstops.step.plans import load_plan
 
-#: columns of the subruns that the page draws
-_DRAWN = ("run_number", "time_s", "r422")
+#: columns of the subruns that the page draws and counts
+_DRAWN = ("run_number", "subrun", "time_s", "elapsed_time_s", "r422")
 
 
 def write_report(site: Site, night: Night) -> Path:
@@ -88,11 +89,13 @@ def make_report(site: Site, night: Night) -> NightReport:
     bundles = _bundles(site, night, reduction, collection)
     odd = oddest_of(rows)
     published = {run for bundle in bundles for run in bundle.runs}
+    runs = _runs(site, layout, runs_of(site, night), rows, judged, decisions, blocked, reduction, published)
+    lost_s = dropped_time(subruns, decisions)
     return NightReport(
         night=str(night),
         site=site.name,
         profile=profile.name,
-        runs=_runs(site, layout, runs_of(site, night), rows, judged, decisions, blocked, reduction, published),
+        runs=tuple(_without(run, lost_s.get(run.run_id, 0.0)) for run in runs),
         generated_at=datetime.now(timezone.utc),
         cuts=tuple(cut.name for cut in profile.cuts),
         limits=limits_of(profile),
@@ -163,6 +166,11 @@ def _runs(
             )
         )
     return tuple(found)
+
+
+def _without(run: ReportRun, lost_s: float) -> ReportRun:
+    """The run without the time of subruns that people dropped."""
+    return run if run.elapsed_s is None else replace(run, elapsed_s=run.elapsed_s - lost_s)
 
 
 def _failed(verdict: VerdictRow | None) -> tuple[FailedCut, ...]:

@@ -186,6 +186,12 @@ def dropped(subruns: SubrunTable, overlay: Overlay) -> BoolArray:
     return mask
 
 
+def dropped_time(subruns: SubrunTable, overlay: Overlay) -> dict[int, float]:
+    """Return the time of the subruns that people dropped, in seconds by run number; 0 where they dropped none."""
+    gone = dropped(subruns, overlay)
+    return {run: float(np.nansum(subruns.elapsed_time_s[gone & (subruns.run_number == run)])) for run in overlay}
+
+
 def check_new(record: OverlayRecord, active: Iterable[OverlayRecord], known_subruns: Collection[int]) -> None:
     """Refuse a decision that says nothing or contradicts one that holds.
 

@@ -66,6 +66,8 @@ class ReportRun:
 
     Attributes
     ----------
+    elapsed_s : float or None
+        Without the subruns that people dropped.
     wobble : str
         For people, such as "W1" or "0.4 deg at 90 deg".
     selected : bool or None

@@ -156,6 +156,10 @@ def test_people_decide_what_is_reduced(site: Site) -> None:
     assert runs[out].quarantine is None, "an excluded run is not even tried"
     assert runs[taken].quarantine is not None
     assert "included, by ben" in runs[taken].decision
+    counted, whole = runs[trimmed].elapsed_s, runs[trimmed].quantities["elapsed_time_s"]
+    assert counted is not None
+    assert whole is not None
+    assert whole - counted == pytest.approx(27.28, abs=0.01), "the first two subruns"
     assert "dust, corrected" in write_report(site, NIGHT).read_text()
 
 
