@@ -81,34 +81,43 @@ _TOUCHED = """
         {start}
         UNION
         SELECT l.product_id FROM touched t
-        JOIN product p ON p.id = t.id {until}
+        JOIN product p ON p.id = t.id
         JOIN lineage l ON l.input_sha256 = p.sha256 AND l.input_path = p.path
     )
     SELECT id FROM touched
 """
 _FROM_CONTENTS = text(
     _TOUCHED.format(
-        until="",
         start="SELECT l.product_id FROM lineage l "
         "JOIN unnest(:paths, :digests) AS r(path, sha256) ON l.input_sha256 = r.sha256 AND l.input_path = r.path",
     )
 ).bindparams(bindparam("paths", type_=ARRAY(String)), bindparam("digests", type_=ARRAY(String)))
-# strpos, not LIKE: a node's name holds underscores, which LIKE takes for any character. What depends on the models is
-# not followed: that is nearly everything.
-_FROM_TRAINING_NODE = text(
-    _TOUCHED.format(
-        until="AND p.kind <> 'models'",
-        start="SELECT l.product_id FROM lineage l "
-        "WHERE strpos(l.input_path, 'TrainingDataset') > 0 AND strpos(l.input_path, :node) > 0",
-    )
-)
 _FROM_UNKNOWN = text(
     _TOUCHED.format(
-        until="",
         start="SELECT l.product_id FROM lineage l "
         "LEFT JOIN product p ON p.path = l.input_path AND p.sha256 = l.input_sha256 "
         "WHERE l.input_kind IN ('models', 'dl2') AND p.id IS NULL",
     )
+)
+# Up from the models, which are few; not down from the nodes, which no index finds. strpos, not LIKE: the name of a node
+# holds underscores, which LIKE takes for any character. Models that were trained on with others are not followed.
+_TRAINED_WITH = text(
+    """
+    WITH RECURSIVE used AS (
+        SELECT p.id AS models, l.input_path, l.input_sha256
+        FROM product p JOIN lineage l ON l.product_id = p.id WHERE p.kind = 'models'
+        UNION
+        SELECT u.models, l.input_path, l.input_sha256
+        FROM used u
+        JOIN product p ON p.path = u.input_path AND p.sha256 = u.input_sha256 AND p.kind <> 'models'
+        JOIN lineage l ON l.product_id = p.id
+    )
+    SELECT DISTINCT models FROM used
+    WHERE strpos(input_path, 'TrainingDataset') > 0 AND strpos(input_path, :node) > 0
+    """
+)
+_OF_KIND = text("SELECT id FROM product WHERE kind = :kind AND id = ANY(:ids)").bindparams(
+    bindparam("ids", type_=ARRAY(Integer))
 )
 
 
@@ -170,7 +179,7 @@ def node_use(session: Session, node: str, kind: str) -> NodeUse:
         As in folder names, "theta_6.000_az_180.000".
     """
     name = f"{node.removeprefix('node_').removeprefix('corsika_').strip('_')}_"
-    trained_with = set(session.scalars(_FROM_TRAINING_NODE, {"node": name}))
+    trained_with = set(session.scalars(_TRAINED_WITH, {"node": name}))
     models = list(session.scalars(select(ProductRow).where(ProductRow.kind == ArtifactKind.MODELS.value)))
     explained = set(
         session.scalars(select(LineageRow.product_id).where(LineageRow.product_id.in_([m.id for m in models])))
@@ -179,12 +188,16 @@ def node_use(session: Session, node: str, kind: str) -> NodeUse:
     strange = [m for m in models if m.id not in explained]
 
     def with_users(rows: list[ProductRow]) -> set[int]:
+        if not rows:
+            return set()
         return {row.id for row in rows} | set(touched(session, [Content(m.path, m.sha256) for m in rows]))
 
-    wanted = set(session.scalars(select(ProductRow.id).where(ProductRow.kind == kind)))
+    def of_kind(ids: set[int]) -> frozenset[int]:
+        return frozenset(session.scalars(_OF_KIND, {"kind": kind, "ids": list(ids)})) if ids else frozenset()
+
     without = with_users(lacking)
     unknown = (with_users(strange) | set(session.scalars(_FROM_UNKNOWN))) - without
-    return NodeUse(frozenset(wanted & without), frozenset(wanted & unknown))
+    return NodeUse(of_kind(without), of_kind(unknown))
 
 
 def _graph(session: Session, roots: Sequence[Content], edges: Sequence[Any]) -> Graph:
