@@ -20,9 +20,10 @@ from lstops.nsb.finder import RunNsb
 from lstops.nsb.match import LevelMatch, NsbLevel, match_level
 from lstops.nsb.tailcuts import Tailcut
 from lstops.operations.nightly import layout_of, read_nsb
+from lstops.production.grid import Particle, line_in_path, particle_in_path
 from lstops.quality.overlay import subrun_words
 from lstops.quality.profiles import Profile
-from lstops.reduction.cuts import CutSet
+from lstops.reduction.cuts import CutSet, settings_digest
 from lstops.reduction.geometry import Field, IrfNode
 from lstops.reduction.jobs import ModelSet, RunJob
 from lstops.reduction.plan import CUTS_FILE
@@ -30,7 +31,7 @@ from lstops.reduction.pointing import mean_azimuth_deg
 from lstops.reduction.refusal import split_runs
 from lstops.site.layout import Layout
 from lstops.site.model import Site
-from lstops.step.manifest import ManifestStore
+from lstops.step.manifest import Manifest, ManifestStore
 
 Causes = dict[str, tuple[str, str]]
 
@@ -76,7 +77,7 @@ def match_runs(
             continue
         try:
             dropped = matching.dropped.get(run.number, ())
-            jobs.append(_job(site, night, run, rows[run.number], by_name[match.level.name], dropped))
+            jobs.append(_job(site, night, run, rows[run.number], by_name[match.level.name], dropped, matching.cuts))
         except LstOpsError as error:
             causes[f"run {run.number}"] = (error.what, error.remedy)
     accepted, refused = split_runs(jobs, Field.at(datetime.now(timezone.utc)), matching.cuts)
@@ -97,7 +98,8 @@ def _request_of(match: LevelMatch, nsb: RunNsb) -> str:
 
 
 def _job(
-    site: Site, night: Night, run: Run, row: RunRow, production: ProductionRow, dropped: Sequence[int]
+    site: Site, night: Night, run: Run, row: RunRow, production: ProductionRow, dropped: Sequence[int],
+    cuts: CutSet,
 ) -> RunJob:  # fmt: skip
     layout, nightly = layout_of(site), site.nightly
     source = run.source
@@ -117,7 +119,7 @@ def _job(
         zd_deg=zenith_deg(row),
         az_deg=mean_azimuth_deg(quantities["mean_ra_deg"], quantities["mean_dec_deg"], middle_s, site.observatory),
         models=models_of(production),
-        irfs=irf_nodes(layout, production),
+        irfs=irf_nodes(layout, production, cuts),
         dropped=_dropped_files(site, night, run.number, dropped),
     )
 
@@ -155,16 +157,26 @@ def zenith_deg(row: RunRow) -> float:
     return float(run_table([row]).zenith_deg[0])
 
 
-def irf_nodes(layout: Layout, production: ProductionRow) -> tuple[IrfNode, ...]:
-    """The IRFs of a production, as their manifests describe them, in the order of their names."""
+def irf_nodes(layout: Layout, production: ProductionRow, cuts: CutSet) -> tuple[IrfNode, ...]:
+    """The IRFs of a production, as their manifests describe them, in the order of their file names.
+
+    They are in one folder or, in trees of lstmcpipe, in one a node; those of diffuse gammas and of other lines are not
+    for data. Which cuts were used says the cut set of the step or, for lstmcpipe, the production's configuration.
+    """
     store = ManifestStore(layout.manifests)
     nodes = []
-    for path in sorted(layout.absolute(production.irf_dir).glob("irf*.fits.gz")):
-        manifest = store.producer(layout.relative(path))
-        record = manifest.output(layout.relative(path)) if manifest else None
+    for path in sorted(layout.absolute(production.irf_dir).rglob("irf*.fits.gz"), key=lambda path: path.name):
+        relative = layout.relative(path)
+        if particle_in_path(relative) is Particle.GAMMA_DIFFUSE or line_in_path(relative) not in (
+            None,
+            production.line,
+        ):
+            continue
+        manifest = store.producer(relative)
+        record = manifest.output(relative) if manifest else None
         if manifest is None or record is None:
             continue
-        facts, cuts = record.facts, manifest.files.get(CUTS_FILE)
+        facts = record.facts
         nodes.append(
             IrfNode(
                 record.path,
@@ -172,11 +184,24 @@ def irf_nodes(layout: Layout, production: ProductionRow) -> tuple[IrfNode, ...]:
                 facts["az_deg"],
                 facts["b_delta_deg"],
                 record.state.sha256,
-                cuts_sha256=hashlib.sha256(cuts.encode()).hexdigest() if cuts else None,
+                cuts_sha256=_cuts_digest(manifest, production, cuts),
                 empty_bins_tev=tuple((float(low), float(high)) for low, high in facts.get("empty_bins_tev", ())),
             )
         )
     return tuple(nodes)
+
+
+def _cuts_digest(manifest: Manifest, production: ProductionRow, cuts: CutSet) -> str | None:
+    """Digest of the cut set of a response; None if nothing says which it was."""
+    if text := manifest.files.get(CUTS_FILE):
+        return hashlib.sha256(text.encode()).hexdigest()
+    if known := production.facts.get("cuts_sha256"):
+        return str(known)
+    if "DL3Cuts" not in production.config:
+        return None
+    command = [word for argv in manifest.commands for word in argv]
+    made_with = settings_digest(production.config, command)
+    return cuts.digest if made_with == cuts.settings else made_with
 
 
 def night_with_good_time(session: Session, night: Night, profile: Profile) -> RunList:

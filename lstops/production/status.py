@@ -13,7 +13,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from lstops.production.outline import Outline, OutlineStep, find_plan, load_outline
@@ -155,6 +154,17 @@ _Row = tuple[int, bool, tuple[tuple[int, int], ...], str, str]
 _NOTHING: _Row = (0, False, (), "", "")
 
 
+def _read(path: str) -> tuple[bytes, int]:
+    """Content and time of a file; for tens of thousands of files `pathlib` would cost as much as the reading."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        found = os.fstat(handle)
+        # a byte more, so that one read sees the end
+        return os.read(handle, found.st_size + 1), found.st_mtime_ns
+    finally:
+        os.close(handle)
+
+
 class _Look:
     """Looks at manifests and products, at those that changed since the last look only."""
 
@@ -195,13 +205,13 @@ class _Look:
     ) -> _Row:  # fmt: skip
         path = f"{self.root}/{step.products[0]}.json"
         try:
-            stamp = os.stat(path).st_mtime_ns
+            if before[0] and os.stat(path).st_mtime_ns == before[0] and before[1] and before[4] == parents:
+                return before
+            text, stamp = _read(path)
         except FileNotFoundError:
             return _NOTHING
-        if stamp == before[0] and before[1] and before[4] == parents:
-            return before
         try:
-            manifest = json.loads(Path(path).read_bytes())
+            manifest = json.loads(text)
             outputs = {o["path"]: o["state"] for o in manifest["outputs"]}
             sizes = tuple((outputs[p]["size"], outputs[p]["mtime_ns"]) for p in step.products)
             digests = {p: outputs[p]["sha256"] for p in step.products}
@@ -226,7 +236,7 @@ class _Look:
 
     def _digests_of(self, index: int) -> dict[str, str]:
         try:
-            manifest = json.loads(Path(f"{self.root}/{self.outline.steps[index].products[0]}.json").read_bytes())
+            manifest = json.loads(_read(f"{self.root}/{self.outline.steps[index].products[0]}.json")[0])
             return {o["path"]: o["state"]["sha256"] for o in manifest["outputs"]}
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return {}

@@ -1,0 +1,82 @@
+"""The responses that a run is reduced with: of either layout, with the cut set that they were made with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sites import make_site
+
+from lstops.catalog.tables import ProductionRow
+from lstops.operations.matching import irf_nodes
+from lstops.reduction.cuts import load_cuts
+from lstops.site.layout import Layout
+from lstops.step.manifest import ArtifactRecord, Manifest, ManifestStore, full_state
+from lstops.step.model import ArtifactKind
+
+DONE_HERE: dict[str, Any] = {
+    "kind": "irf", "label": "x", "subject": "x", "environment": "0.12.3", "versions": {}, "plan_id": "p",
+    "plan_context": {}, "index": 0, "host": "h", "job": "", "started": "", "ended": "", "wall_s": 0, "cpu_s": 0,
+    "max_rss_mb": 0, "log": "",
+}  # fmt: skip
+TOP = "mc/IRF/AllSky/P/TestingDataset"
+STD, SMALL = load_cuts("standard"), load_cuts("small")
+CHAIN = {k: v for k, v in json.loads(STD.text).items() if k in ("EventSelector", "DL3Cuts", "DataBinning")}
+SWITCHES = tuple(f"--{n.replace('_', '-')}" for n, on in json.loads(STD.text)["IRFFITSWriter"].items() if on is True)
+
+
+def response(layout: Layout, path: str, cuts: str | None = None, words: tuple[str, ...] = SWITCHES) -> None:
+    target = layout.absolute(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(path)
+    made = ArtifactRecord(
+        name="irf", kind=ArtifactKind.IRF, path=path, state=full_state(target),
+        facts={"zd_deg": 10.0, "az_deg": 175.0, "b_delta_deg": 50.0, "empty_bins_tev": []},
+    )  # fmt: skip
+    files = {"cuts.json": cuts} if cuts else {}
+    commands = [["lstchain_create_irf_files", *words]]
+    document = {**DONE_HERE, "key": path, "files": files, "commands": commands, "inputs": [], "outputs": [made]}
+    ManifestStore(layout.manifests).write(Manifest.model_validate(document))
+
+
+def production(config: dict[str, Any] | None = None, **facts: str) -> ProductionRow:
+    return ProductionRow(name="P", line="dec_2276", irf_dir=TOP, config=config or {}, facts=facts)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    site = make_site(tmp_path)
+    return Layout(site.base, site.work)
+
+
+def test_a_folder_for_each_node_in_the_order_of_the_file_names(layout: Layout) -> None:
+    response(layout, f"{TOP}/dec_2276/Gamma/node_b/irf_P_a.fits.gz")
+    response(layout, f"{TOP}/dec_2276/Gamma/node_a/irf_P_b.fits.gz")
+    response(layout, f"{TOP}/dec_3476/Gamma/node_a/irf_P_c.fits.gz")
+    response(layout, f"{TOP}/dec_2276/GammaDiffuse/node_a/irf_P_d.fits.gz")
+    nodes = irf_nodes(layout, production(CHAIN), STD)
+    assert [node.path.rpartition("/")[2] for node in nodes] == ["irf_P_a.fits.gz", "irf_P_b.fits.gz"]
+
+
+def test_the_cut_set_of_the_step_counts(layout: Layout) -> None:
+    response(layout, f"{TOP}/irf_1.fits.gz", cuts=STD.text)
+    (node,) = irf_nodes(layout, production(cuts_sha256="other"), STD)
+    assert node.cuts_sha256 == STD.digest
+
+
+def test_without_one_what_the_production_was_registered_with(layout: Layout) -> None:
+    response(layout, f"{TOP}/irf_1.fits.gz")
+    (node,) = irf_nodes(layout, production(cuts_sha256=SMALL.digest), STD)
+    assert node.cuts_sha256 == SMALL.digest
+
+
+def test_of_lstmcpipe_the_configuration_and_the_switches_of_its_command(layout: Layout) -> None:
+    response(layout, f"{TOP}/irf_1.fits.gz")
+    row = production(json.loads(json.dumps(CHAIN, sort_keys=True)))
+    assert [node.cuts_sha256 for node in irf_nodes(layout, row, STD)] == [STD.digest]
+    assert irf_nodes(layout, row, SMALL)[0].cuts_sha256 not in (None, SMALL.digest)
+    response(layout, f"{TOP}/irf_1.fits.gz", words=())
+    assert irf_nodes(layout, row, STD)[0].cuts_sha256 not in (None, STD.digest)
+    assert irf_nodes(layout, production(), STD)[0].cuts_sha256 is None
