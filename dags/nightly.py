@@ -9,9 +9,9 @@ from typing import Any
 from airflow.sdk import Param, dag, task
 
 from lstops.airflow.context import night_work
-from lstops.airflow.notifier import FailureNotifier, NightNotifier
+from lstops.airflow.declaring import dag_arguments
+from lstops.airflow.notifier import NightNotifier
 from lstops.airflow.operator import PlanStageOperator
-from lstops.airflow.policy import stage_retry_policy
 from lstops.airflow.report import NightReportOperator
 
 #: After the end of the longest astronomical night on La Palma (about 07:00 UTC) and the telescope's shutdown. A site
@@ -37,18 +37,14 @@ Started again, it computes only what is not up to date. The DAG `reprocessing` s
 
 
 @dag(
-    dag_id="nightly",
-    schedule=SCHEDULE or None,
-    start_date=datetime(2024, 1, 1, tzinfo=timezone.utc),
-    catchup=False,
-    max_active_runs=2,
-    default_args={
-        "retries": 2,
-        "retry_delay": timedelta(seconds=30),
-        "retry_policy": stage_retry_policy(),
-        # after the last try; the tasks form one line, so that a run fails at one task and says so once
-        "on_failure_callback": FailureNotifier(),
-    },
+    **dag_arguments(
+        "nightly",
+        DOC,
+        "data",
+        schedule=SCHEDULE or None,
+        start_date=datetime(2024, 1, 1, tzinfo=timezone.utc),
+        max_active_runs=2,
+    ),
     params={
         "night": Param(
             None,
@@ -70,8 +66,6 @@ Started again, it computes only what is not up to date. The DAG `reprocessing` s
             description="Filled in by the DAG `reprocessing`: what is other than usual; empty: the usual reduction.",
         ),
     },
-    tags=["lstops", "data"],
-    doc_md=DOC,
 )
 def nightly() -> None:
     """Wire the tasks."""

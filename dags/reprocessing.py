@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
@@ -11,8 +10,7 @@ from airflow.sdk import Param, dag, task
 
 from lstops.airflow.approval import CostApproval
 from lstops.airflow.context import site_of_environment
-from lstops.airflow.notifier import FailureNotifier
-from lstops.airflow.policy import stage_retry_policy
+from lstops.airflow.declaring import dag_arguments
 
 #: one at a time: the DAG `nightly` has two places, and the other one is for tonight
 NIGHTS_AT_ONCE = int(os.environ.get("LSTOPS_REPROCESSING_NIGHTS", "1"))
@@ -39,16 +37,7 @@ def _empty(title: str, description: str, **schema: Any) -> Param:
 
 
 @dag(
-    dag_id="reprocessing",
-    schedule=None,
-    catchup=False,
-    max_active_runs=1,
-    default_args={
-        "retries": 2,
-        "retry_delay": timedelta(seconds=30),
-        "retry_policy": stage_retry_policy(),
-        "on_failure_callback": FailureNotifier(),
-    },
+    **dag_arguments("reprocessing", DOC, "data"),
     params={
         "since": Param(type="string", pattern=r"^\d{8}$", title="First night", description="YYYYMMDD."),
         "until": Param(type="string", pattern=r"^\d{8}$", title="Last night", description="YYYYMMDD, included."),
@@ -62,8 +51,6 @@ def _empty(title: str, description: str, **schema: Any) -> Param:
             False, type="boolean", title="Make current", description="Readers get the new versions at once."
         ),
     },
-    tags=["lstops", "data"],
-    doc_md=DOC,
 )
 def reprocessing() -> None:
     """Wire the tasks."""

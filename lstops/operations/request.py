@@ -162,9 +162,18 @@ def not_taken(found: Answer, request: ReductionRequest) -> Causes:
 
 
 def plan_measurement(site: Site, request: ReductionRequest) -> str:
-    """Plan the NSB of the runs that nobody has measured, and store the plan; returns its id."""
+    """Plan the NSB of the runs that nobody has measured, and store the plan; returns its id.
+
+    Raises
+    ------
+    ConfigError
+        Also if the cut set or the production of the request do not exist: nothing is measured for it then.
+    """
     layout, version = layout_of(site), site.nightly.lstchain_version
+    load_cuts(request.cuts or site.cuts)
     with catalog_session() as session:
+        if request.production:
+            usable_productions(session, site, request)
         nights = answer(session, profile_of(site, request), request).nights
     steps: list[Step] = []
     for night, runs in nights.items():
