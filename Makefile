@@ -80,6 +80,7 @@ bench: setup  ## measure; results go to docs/benchmarks.md by hand, with machine
 	.venv/bin/python -m lstops.embedded.stages_bench
 	@if [ -d "$(NIGHTS)" ]; then .venv/bin/python -m lstops.quality.bench --nights "$(NIGHTS)"; \
 	 else echo "run selection: not measured; name a directory of night-wise data checks: make bench NIGHTS=DIR"; fi
+	.venv/bin/python -m lstops.production.bench $(if $(CONFIG),--config "$(CONFIG)")
 	.venv-lstchain/bin/python -m lstops.science.worker_bench
 
 clean:  ## remove the environments and the demo (not the lock files)

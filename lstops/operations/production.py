@@ -73,8 +73,10 @@ def sample_of(site: Site, night: Night | None, runs: Sequence[int], profile: str
     return Sample(chosen)
 
 
-def typical_subrun(site: Site, sample: Sample, profile: str | None = None) -> TypicalSubrun:
-    """The subrun of the sample whose NSB is nearest to the median of its runs.
+def typical_subruns(site: Site, sample: Sample, profile: str | None = None) -> tuple[TypicalSubrun, ...]:
+    """The subruns of the sample whose NSB is nearest to the median of its runs, the nearest first.
+
+    As many as the site tunes with; the DL1 of each is there, if that of any is.
 
     Raises
     ------
@@ -101,7 +103,15 @@ def typical_subrun(site: Site, sample: Sample, profile: str | None = None) -> Ty
             f"none of the {len(sample.runs)} runs of {nights} has a known NSB.",
             "name a night with good runs and interleaved pedestals; see `lstops why RUN` for the verdicts.",
         )
-    return found.typical[0]
+    there = [t for t in found.typical if layout.absolute(_dl1(site, t)).exists()]
+    return tuple(there or found.typical[:1])[: site.production.tuning_subruns]
+
+
+def _dl1(site: Site, subrun: TypicalSubrun) -> str:
+    nightly = site.nightly
+    return layout_of(site).dl1_subrun(
+        subrun.night, nightly.pipeline_version, nightly.tailcut, subrun.run_number, subrun.subrun
+    )
 
 
 def production_level_ghz(nsb: Mapping[int, RunNsb]) -> float:
@@ -143,7 +153,7 @@ def build_plan(
         If the NSB of no run is known.
     """
     layout, nightly = layout_of(site), site.nightly
-    typical = typical_subrun(site, sample, profile)
+    typical = typical_subruns(site, sample, profile)
     nsb = {}
     for night in sample.nights:
         nsb.update(read_nsb(site, night, [run for run, n in sample.runs.items() if n == night])[0])
@@ -151,9 +161,7 @@ def build_plan(
     request = TunedProductionRequest(
         production=name or production_name(site, sample, level),
         lstchain_version=nightly.lstchain_version,
-        subrun=layout.dl1_subrun(
-            typical.night, nightly.pipeline_version, nightly.tailcut, typical.run_number, typical.subrun
-        ),
+        subruns=tuple(_dl1(site, subrun) for subrun in typical),
         cuts=load_cuts(site.cuts),
     )
     inventory = scan_inventory(layout, site.production.base_production, line)

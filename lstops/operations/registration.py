@@ -134,11 +134,21 @@ def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
                 "settings_sha256": plan.context.get("settings_sha256", {}).get(line, ""),
                 "test_nodes": plan.context.get("test_nodes", []),
                 "report_card": cards.get(line),
+                "nsb_tuning": _nsb_tuning(site, plan),
             },
             plan_id=plan_id,
         )
         for models, line, responses in found
     )
+
+
+def _nsb_tuning(site: Site, plan: Plan) -> dict[str, Any] | None:
+    """What the NSB was tuned to: value, uncertainty and subruns; None if it was not tuned to data."""
+    path = next((o.path for step in plan.steps() for o in step.outputs if o.name == "tuning"), None)
+    if path is None:
+        return None
+    found: dict[str, Any] = json.loads(layout_of(site).absolute(path).read_text())
+    return found
 
 
 def _tailcut_of(chain: Mapping[str, Any]) -> str:

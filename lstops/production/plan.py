@@ -31,8 +31,8 @@ class TunedProductionRequest:
     ----------
     production : str
         Name of the new production, "20240115_v0.12.3_crab_nsb_tuning_0.25".
-    subrun : str
-        Typical subrun of the data: DL1 with images and interleaved pedestals, relative to the site's base.
+    subruns : tuple of str
+        Typical subruns of the data: DL1 with images and interleaved pedestals, relative to the site's base.
     simtel : str or None
         Simulated showers with true p.e. of the base production, relative to the base; None: that of the site file.
     nodes : tuple of Node
@@ -41,7 +41,7 @@ class TunedProductionRequest:
 
     production: str
     lstchain_version: str
-    subrun: str
+    subruns: tuple[str, ...]
     cuts: CutSet
     simtel: str | None = None
     nodes: tuple[Node, ...] = ()
@@ -99,7 +99,7 @@ class _Planner:
                 "production": request.production,
                 "base_production": self.inventory.production,
                 "line": self.inventory.line,
-                "subrun": request.subrun,
+                "subruns": list(request.subruns),
                 "cuts": request.cuts.name,
                 "cuts_sha256": request.cuts.digest,
                 "nodes": [str(node) for node in self.nodes],
@@ -135,15 +135,22 @@ class _Planner:
             )
         if PurePosixPath(simtel).is_absolute():
             simtel = self.layout.relative(self.site.base / simtel)
-        command = ("python", "-m", "lstops.science.tune_nsb", "--level", "image", "--data", "{in:data}",
-                   "--simtel", "{in:simtel}", "--update", "{file:update.json}", "--output", "{out:config}")  # fmt: skip
+        if not self.request.subruns:
+            raise ConfigError("there is no subrun to tune the NSB with.", "name a night with good runs.")
+        data = [word for i in range(len(self.request.subruns)) for word in ("--data", f"{{in:data-{i}}}")]
+        command = ("python", "-m", "lstops.science.tune_nsb", "--level", "image", *data, "--simtel", "{in:simtel}",
+                   "--update", "{file:update.json}", "--output", "{out:config}",
+                   "--record", "{out:tuning}")  # fmt: skip
         return self._step(
             "tune",
             f"NSB tuning of {self.request.production}",
             self.request.production,
             [command],
             [
-                Input(name="data", kind=ArtifactKind.DL1, path=self.request.subrun),
+                *(
+                    Input(name=f"data-{i}", kind=ArtifactKind.DL1, path=subrun)
+                    for i, subrun in enumerate(self.request.subruns)
+                ),
                 Input(name="simtel", kind=ArtifactKind.SIMTEL, path=simtel),
             ],
             [
@@ -155,7 +162,8 @@ class _Planner:
                         "sections": ["image_modifier", "tailcut", "energy_regression_features"],
                         "values": {"image_modifier.increase_nsb": True},
                     },
-                )
+                ),
+                Output(name="tuning", kind=ArtifactKind.FILE, path=self.paths.tuning),
             ],
             {"update.json": json.dumps(forest_update(self.site.production.forests), indent=1, sort_keys=True)},
         )

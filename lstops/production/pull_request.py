@@ -73,7 +73,7 @@ def _readme(plan: Plan, command: str) -> str:
         "extra NSB": "not given" if level is None else f"{float(level):.2f} GHz",
         "cleaning": context.get("tailcut", "see the lstchain configuration"),
         "DL1 of": context.get("base_production", "made from R0"),
-        "NSB tuned with": context.get("subrun", "no data"),
+        "NSB tuned with": ", ".join(context.get("subruns", [])) or "no data",
         "cuts": context.get("cuts", "see the lstchain configuration"),
     }
     rows = "".join(f"- {name}: {value}\n" for name, value in facts.items())

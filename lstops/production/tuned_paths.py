@@ -25,6 +25,11 @@ class TunedPaths:
         return f"mc/DL1/AllSky/{self.production}/lstchain_config_{self.production}.json"
 
     @property
+    def tuning(self) -> str:
+        """Value, uncertainty and source of the NSB tuning."""
+        return f"mc/DL1/AllSky/{self.production}/nsb_tuning_{self.production}.json"
+
+    @property
     def models(self) -> str:
         """Folder of the random forests."""
         return self.layout.models(self.production, self.line)

@@ -221,6 +221,8 @@ class ProductionSettings(Frozen):
         Whether a finished production is used at once.
     approval_cpu_h : float or None
         A plan of more CPU hours waits for a person's approval; None: nothing ever does.
+    tuning_subruns : int
+        Typical subruns, at most, that the NSB is measured with.
     gates : str
         Limits of the report card that stop a registration: a file of config/gates.
     """
@@ -230,6 +232,7 @@ class ProductionSettings(Frozen):
     forests: ForestSettings = ForestSettings()
     register_as: FirstStatus = FirstStatus.CURRENT
     approval_cpu_h: float | None = Field(default=1000.0, ge=0)
+    tuning_subruns: int = Field(default=3, ge=1)
     gates: str = "standard"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def layout(site: Site) -> Layout:
 @pytest.fixture(scope="module")
 def production(site: Site, layout: Layout, subrun: str) -> Plan:
     inventory = scan_inventory(layout, site.production.base_production, "dec_2276")
-    plan = plan_tuned_production(TunedProductionRequest(PRODUCTION, "0.12.3", subrun, CUTS), site, inventory)
+    plan = plan_tuned_production(TunedProductionRequest(PRODUCTION, "0.12.3", (subrun, subrun), CUTS), site, inventory)
     path = save_plan(plan, site)
     for stage in plan.stages:
         # two of each kind as single commands, the others quicker
@@ -117,6 +118,11 @@ def test_production_facts(production: Plan, layout: Layout) -> None:
     assert "lstchain_config.json" in models["files"]
     tuned = product(layout, production.stage("tune").steps[0].primary.path).facts["image_modifier"]
     assert tuned["extra_noise_in_dim_pixels"] > 0
+    tuning = json.loads(layout.absolute(production.stage("tune").steps[0].outputs[1].path).read_text())
+    assert len(tuning["subruns"]) == 2
+    noise = tuning["values"]["extra_noise_in_dim_pixels"]
+    assert noise["value"] == pytest.approx(tuned["extra_noise_in_dim_pixels"])
+    assert noise["spread"] == pytest.approx(0, abs=0.2)
     for step in production.stage("dl2").steps:
         facts = product(layout, step.primary.path).facts
         assert facts["interpolated"] is True
@@ -207,6 +213,37 @@ def test_night_to_gammapy(job: RunJob, site: Site, layout: Layout) -> None:
     observation = store.get_observations(required_irf="point-like")[0]
     assert observation.obs_id == RUN
     assert len(observation.events.table) == facts["events"]
+
+
+def test_a_run_is_what_lstchain_makes_when_typed_by_hand(
+    production: Plan, job: RunJob, site: Site, layout: Layout, tmp_path: Path
+) -> None:
+    """DL2 event by event, DL3 HDU by HDU; the DL3 says besides what it was made with."""
+    plan = plan_night(request(job), site)
+    run_all(plan, site)
+    dl2, dl3 = (layout.absolute(plan.stage(name).steps[0].primary.path) for name in ("dl2", "dl3"))
+    tools, models = Path(sys.executable).parent, layout.absolute(job.models.path)
+    cuts = tmp_path / "cuts.json"
+    cuts.write_text(CUTS.text)
+    for words in (
+        ("lstchain_dl1_to_dl2", "-f", layout.absolute(job.dl1), "-p", models, "-o", tmp_path,
+         "-c", models / "lstchain_config.json"),
+        ("lstchain_create_dl3_file", "-d", tmp_path / dl2.name, "-o", tmp_path,
+         "-i", layout.absolute(job.irfs[0].path).parent, "-p", "irf*.fits.gz", "--source-name", SOURCE,
+         "--source-ra", f"{CRAB[0]!r}deg", "--source-dec", f"{CRAB[1]!r}deg", "--config", cuts),
+    ):  # fmt: skip
+        subprocess.run([tools / words[0], *map(str, words[1:])], check=True, cwd=tmp_path)
+    number, names = hdf5_differences(dl2, tmp_path / dl2.name)
+    assert (number > 2, names) == (True, [])
+    number, names = fits_differences(dl3, tmp_path / dl3.name)
+    assert (number > 5, names) == (True, [])
+
+    from astropy.io import fits
+
+    header = fits.getheader(dl3, "EVENTS")
+    assert (header["MODELS"], header["MODELSHA"]) == (PRODUCTION, job.models.sha256)
+    assert (header["CUTSET"], header["CUTSHA"], header["IRFNODES"]) == (CUTS.name, CUTS.digest, str(len(job.irfs)))
+    assert {header[f"IRFS{n:04d}"] for n in range(1, len(job.irfs) + 1)} == {node.sha256 for node in job.irfs}
 
 
 def middle_of_the_run(layout: Layout, dl1: str) -> str:

@@ -46,7 +46,7 @@ def inventory(train: tuple[str, ...] = TRAIN, test: tuple[str, ...] = TEST, per_
 
 def request(**changes: object) -> TunedProductionRequest:
     return replace(
-        TunedProductionRequest(NEW, "0.12.3", "DL1/dl1_LST-1.Run02001.0000.h5", load_cuts(), "mc/x.simtel.zst"),
+        TunedProductionRequest(NEW, "0.12.3", ("DL1/dl1_LST-1.Run02001.0000.h5",), load_cuts(), "mc/x.simtel.zst"),
         **changes,  # type: ignore[arg-type]
     )
 

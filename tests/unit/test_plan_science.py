@@ -15,7 +15,7 @@ from lstops.production.simtel_plan import SimtelRequest, Tuning, dl1_name, event
 from lstops.science.complete_models import match_nodes, pointings, write_training_dirs
 from lstops.science.environment import science_environ
 from lstops.science.mc_config import merge_into
-from lstops.science.tune_nsb import TuningLevel, data_configuration, tuned_configuration
+from lstops.science.tune_nsb import TuningLevel, combine, data_configuration, tuned_configuration
 from lstops.site.model import Site
 from lstops.step.verify.models import training_pointings
 
@@ -110,3 +110,18 @@ def test_plan_of_simulated_events(site: Site) -> None:
     for files in ((), ("mc/a.simtel.zst", "other/a.simtel.gz")):
         with pytest.raises(ConfigError, match=r"file\(s\)"):
             plan_r0_to_dl1(SimtelRequest("x", "0.12.3", files, "mc"), site)
+
+
+def test_several_subruns_give_the_median_and_its_uncertainty() -> None:
+    block = {"increase_nsb": True, "extra_noise_in_dim_pixels": 1.0, "transition_charge": 8}
+    others = [{**block, "extra_noise_in_dim_pixels": noise} for noise in (1.3, 1.1)]
+    found = combine([block, *others])
+    assert found.block == {**block, "extra_noise_in_dim_pixels": 1.1}
+    values = found.values["extra_noise_in_dim_pixels"]
+    assert values["spread"] == pytest.approx(0.15275, abs=1e-5)
+    assert values["uncertainty"] == pytest.approx(0.15275 / 3**0.5, abs=1e-5)
+    assert combine([block]).values["extra_noise_in_dim_pixels"] == {"value": 1.0, "spread": None, "uncertainty": None}
+    with pytest.raises(DataError, match="with any subrun"):
+        combine([])
+    with pytest.raises(DataError, match="the same numbers"):
+        combine([block, {"increase_nsb": True}])

@@ -47,7 +47,7 @@ def products(plan: Plan, kind: ArtifactKind) -> set[str]:
 
 def test_what_lstmcpipe_would_make_of_it_is_what_the_plan_makes(tmp_path: Path) -> None:
     site = make_site(tmp_path)
-    request = TunedProductionRequest(NAME, "0.12.3", "DL1/x.h5", load_cuts("standard"), "mc/x.simtel.zst")
+    request = TunedProductionRequest(NAME, "0.12.3", ("DL1/x.h5",), load_cuts("standard"), "mc/x.simtel.zst")
     plan = plan_tuned_production(request, site, inventory())
     plan = with_pull_request(plan, tuned_lstmcpipe_config(request, site, inventory()), site)
     (step,) = plan.stage("report").steps
@@ -77,7 +77,7 @@ def test_what_lstmcpipe_would_make_of_it_is_what_the_plan_makes(tmp_path: Path) 
 
 def test_the_step_writes_the_three_files_with_their_digests(tmp_path: Path) -> None:
     site = make_site(tmp_path)
-    request = TunedProductionRequest(NAME, "0.12.3", "DL1/x.h5", load_cuts("standard"), "mc/x.simtel.zst")
+    request = TunedProductionRequest(NAME, "0.12.3", ("DL1/x.h5",), load_cuts("standard"), "mc/x.simtel.zst")
     plan = plan_tuned_production(request, site, inventory())
     plan = with_pull_request(plan, "prod_id: as given\n", site)
     config = tmp_path / products(plan, ArtifactKind.LSTCHAIN_CONFIG).pop()

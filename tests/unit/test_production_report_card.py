@@ -181,7 +181,7 @@ def tuned_plan(base: Path, cards: bool = True) -> Plan:
         for i in range(2)
     ]
     site = make_site(base)
-    request = TunedProductionRequest(NAME, "0.12.3", "DL1/x.h5", load_cuts("small"), "mc/x.simtel.zst")
+    request = TunedProductionRequest(NAME, "0.12.3", ("DL1/x.h5",), load_cuts("small"), "mc/x.simtel.zst")
     plan = plan_tuned_production(request, site, Inventory("base", LINE, tuple(files)))
     settings = CardSettings(GATES, reference_text(), {LINE: "mc/old/report_card.json"})
     return with_report_cards(plan, settings, site) if cards else plan

@@ -35,7 +35,7 @@ def source(site: Site) -> Plan:
         for node in nodes
         for i in (1, 2)
     )
-    request = TunedProductionRequest(OLD, "0.12.3", "DL1/x.h5", load_cuts("small"), "mc/x.simtel.zst")
+    request = TunedProductionRequest(OLD, "0.12.3", ("DL1/x.h5",), load_cuts("small"), "mc/x.simtel.zst")
     plan = plan_tuned_production(request, site, Inventory("base", LINE, files))
     return plan.model_copy(update={"context": {**plan.context, "nsb_level_ghz": 0.25, "tailcut": "tailcut84"}})
 
