@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from lstops.airflow import ending
 from lstops.airflow.hook import ClusterHook
 from lstops.airflow.policy import MIN_RETRIES, RETRIES, RETRY_DELAY, stage_retry_policy, submission_pool
 from lstops.airflow.rounds import NextRound, RoundState, RoundStore
@@ -17,20 +17,18 @@ from lstops.airflow.trigger import SETTLE_S, ClusterJobTrigger
 from lstops.cluster import stage as stages
 from lstops.cluster.client import ArrayTooLargeError, ClusterClient, QueueFullError, open_client
 from lstops.cluster.failure import Cause
-from lstops.cluster.parsers import AccountingRow
 from lstops.cluster.poller import Ending
-from lstops.cluster.records import JobRecord, kill_mark, read_record, write_record
+from lstops.cluster.records import JobRecord, kill_mark, read_record
 from lstops.cluster.resources import load_escalation
-from lstops.cluster.stage import StageContext, StepTrouble
-from lstops.errors import JobFailure, LstOpsError, TransportError
+from lstops.cluster.stage import StageContext
+from lstops.cluster.verdict import judge, next_round
+from lstops.errors import LstOpsError, TransportError
 from lstops.site.layout import Layout
 from lstops.site.model import SchedulerKind
 from lstops.step.assess import Standing, pending
 
-# accounting may lag behind the queue by some seconds
-_ACCOUNTING_WAIT_S, _ACCOUNTING_EVERY_S = 60.0, 2.0
 # longer than SLURM's KillWait of 30 s
-_KILL_WAIT_S = 90.0
+_KILL_WAIT_S, _KILL_LOOK_S = 90.0, 2.0
 #: a job on this machine is often over before a deferral would pay
 _LOCAL_WAIT_S = 20.0
 
@@ -107,9 +105,10 @@ class PlanStageOperator(SubmittingOperator):
             self.log.warning("job %s is not the one this task waits for; looking again", event["job"])
             return self.execute(context)
         self._record = record
-        ending, why = Ending(event["ending"]), str(event["why"])
-        if ending in (Ending.DEADLINE, Ending.HOPELESS):
-            self._give_up(stage, client, store, state, record, ending, why)
+        if (how := Ending(event["ending"])) in (Ending.DEADLINE, Ending.HOPELESS):
+            failure = ending.give_up(stage, client, record, how, str(event["why"]))
+            store.save(state.consumed(()))
+            raise failure
         return self._judge(context, stage, client, store, state, record)
 
     def admitted(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +171,7 @@ class PlanStageOperator(SubmittingOperator):
             for job in left:
                 # ours may not have landed yet, or have come before sbatch
                 client.cancel(job)
-            time.sleep(_ACCOUNTING_EVERY_S)
+            time.sleep(_KILL_LOOK_S)
 
     def _once_more(self, stage: StageContext, state: RoundState, refusal: LstOpsError) -> NextRound:
         """The round that was about to be submitted when the last attempt died, and is now refused as it is."""
@@ -198,7 +197,9 @@ class PlanStageOperator(SubmittingOperator):
             len(todo),
         )
         if not todo:
-            return self._finish(stage, store, state)
+            result = ending.result_of(stage, state, assessments, self.log)
+            store.save(state.closed())
+            return result
         for found in assessments:
             if found.index in todo[:20]:
                 self.log.info("  step %d, %s: %s", found.index, found.step.label, found.reason)
@@ -269,19 +270,9 @@ class PlanStageOperator(SubmittingOperator):
         record: JobRecord,
     ) -> dict[str, Any]:
         """Decide about every step of an ended job and go on."""
-        rows = self._accounting(client, record)
-        verdict = stages.judge(stage, record, rows, stage.assess(), load_escalation())
-        outcomes = dict.fromkeys(verdict.done, "done")
-        outcomes |= {retry.index: f"again: {retry.why.cause.value}" for retry in verdict.retries}
-        outcomes |= {trouble.index: trouble.cause for trouble in verdict.beyond_help}
-        ending = f"{len(verdict.done)} of {len(record.indices)} done"
-        write_record(stage.layout, record.model_copy(update={"outcomes": outcomes, "ending": ending}))
-        self.log.info("job %s: %s", record.job, ending)
-        for retry in verdict.retries:
-            self.log.warning("  step %d, %s: %s", retry.index, stage.step(retry.index).label, retry.why.what)
-        for trouble in verdict.beyond_help:
-            tail = trouble.log_tail or self._tail(stage, client, record, trouble.index)
-            self.log.error("  %s: %s Remedy: %s\n%s", trouble.label, trouble.what, trouble.remedy, tail)
+        rows = ending.complete_accounting(client, record)
+        verdict = judge(stage, record, rows, stage.assess(), load_escalation())
+        ending.note_verdict(stage, client, record, verdict, self.log)
         state = state.consumed(verdict.beyond_help)
         store.save(state)
         self._record = None
@@ -293,76 +284,9 @@ class PlanStageOperator(SubmittingOperator):
             raise AirflowFailException(f"job {record.job} of stage {self.stage}: {who} Clear the task to run it again.")
         wanted = state.left
         if verdict.retries:
-            resources, tries, exclude = stages.next_round(record, verdict.retries)
+            resources, tries, exclude = next_round(record, verdict.retries)
             indices = tuple(retry.index for retry in verdict.retries)
             wanted = NextRound(indices, resources, tries, exclude).joined(state.left)
         if wanted is not None:
             return self._go_on(context, stage, client, store, state, wanted)
         return self._advance(context, stage, client, store, state)
-
-    def _tail(self, stage: StageContext, client: ClusterClient, record: JobRecord, index: int) -> str:
-        try:
-            return client.tail(stages.log_path(stage.layout, record, index))
-        except TransportError as error:
-            return f"(its log cannot be read now: {error})"
-
-    def _accounting(self, client: ClusterClient, record: JobRecord) -> Sequence[AccountingRow]:
-        """Accounting of an ended job, once it is complete (or as it is after a while)."""
-        until = time.monotonic() + _ACCOUNTING_WAIT_S
-        rows = client.account(record.job)
-        while not stages.settled(record, rows) and time.monotonic() < until:
-            time.sleep(_ACCOUNTING_EVERY_S)
-            rows = client.account(record.job)
-        return rows
-
-    def _give_up(
-        self,
-        stage: StageContext,
-        client: ClusterClient,
-        store: RoundStore,
-        state: RoundState,
-        record: JobRecord,
-        ending: Ending,
-        why: str,
-    ) -> None:
-        client.cancel(record.job)
-        write_record(stage.layout, record.model_copy(update={"ending": f"cancelled by lstops: {why}"}))
-        store.save(state.consumed(()))
-        if ending is Ending.HOPELESS:
-            raise JobFailure(f"job {record.job} can never start and was cancelled.", f"{why}.")
-        raise JobFailure(
-            f"job {record.job} was not finished {stage.site.cluster.deadline_h:g} h after its submission and was "
-            f"cancelled (last seen: {why}).",
-            "raise cluster.deadline_h in the site file, or look why the cluster is so slow; then clear the task.",
-        )
-
-    def _finish(self, stage: StageContext, store: RoundStore, state: RoundState) -> dict[str, Any]:
-        """Nothing is left to run: the result, or a failure that lists what is beyond help."""
-        assessments = stage.assess()
-        known = {trouble.index for trouble in state.troubles}
-        blocked = tuple(t for t in stages.blocked_steps(assessments) if t.index not in known)
-        troubles = (*state.troubles, *blocked)
-        done = [found.index for found in assessments if found.state is Standing.DONE]
-        if troubles and not stage.quarantine:
-            raise AirflowFailException(
-                f"{len(troubles)} of {len(assessments)} steps of stage {self.stage} are beyond help:\n"
-                + "\n".join(_line(trouble) for trouble in troubles)
-            )
-        for trouble in troubles:
-            self.log.warning("quarantined: %s", _line(trouble))
-        if not troubles:
-            self.log.info("stage %s: all %d steps are up to date", self.stage, len(done))
-        store.save(state.closed())
-        return {
-            "plan_id": stage.plan_id,
-            "stage": self.stage,
-            "done": done,
-            "computed": len(set(state.ran) & set(done)),
-            "quarantined": [{k: v for k, v in asdict(t).items() if k != "log_tail"} for t in troubles],
-            "jobs": list(state.jobs),
-        }
-
-
-def _line(trouble: StepTrouble) -> str:
-    log = f" Log: {trouble.log}" if trouble.log else ""
-    return f"{trouble.label} ({trouble.subject}): {trouble.what} Remedy: {trouble.remedy}{log}"

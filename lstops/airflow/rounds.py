@@ -9,7 +9,7 @@ from typing import Any
 
 from lstops.cluster.records import JobRecord
 from lstops.cluster.resources import combine
-from lstops.cluster.stage import StepTrouble
+from lstops.cluster.verdict import StepTrouble
 from lstops.step.model import Resources
 
 _KEY = "lstops_round"

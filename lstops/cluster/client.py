@@ -13,16 +13,9 @@ from pathlib import Path
 
 from lstops.cluster import commands
 from lstops.cluster.commands import Programs, programs_for
-from lstops.cluster.parsers import (
-    AccountingRow,
-    NamedJob,
-    QueueRow,
-    parse_named,
-    parse_sacct,
-    parse_squeue,
-    parse_submitted,
-)
+from lstops.cluster.parsers import parse_named, parse_sacct, parse_squeue, parse_submitted
 from lstops.cluster.queue import JobView, missing_jobs, views_of_accounting, views_of_queue
+from lstops.cluster.rows import AccountingRow, NamedJob, QueueRow
 from lstops.cluster.transport import AsyncLocalTransport, AsyncTransport, Completed, LocalTransport, Transport
 from lstops.errors import ConfigError, SubmitError, TransportError
 from lstops.site.layout import Layout

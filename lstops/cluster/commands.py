@@ -15,9 +15,9 @@ from pathlib import Path
 from lstops.errors import ConfigError
 from lstops.site.model import Cluster, SchedulerKind
 
-#: see `parsers.QueueRow`; the reason comes last because it alone may hold any character
+#: see `rows.QueueRow`; the reason comes last because it alone may hold any character
 SQUEUE_FORMAT = "%i|%T|%M|%l|%S|%P|%Q|%N|%j|%r"
-#: see `parsers.AccountingRow`
+#: see `rows.AccountingRow`
 SACCT_FIELDS = "JobID,JobName,State,ExitCode,Elapsed,Timelimit,MaxRSS,ReqMem,TotalCPU,NodeList,Submit"
 #: prefix of all our jobs' names: what is not called so is not ours
 JOB_PREFIX = "lstops-"

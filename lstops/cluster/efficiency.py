@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lstops.cluster.parsers import AccountingRow
 from lstops.cluster.records import JobRecord
+from lstops.cluster.rows import AccountingRow
 
 
 @dataclass(frozen=True)

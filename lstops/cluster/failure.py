@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from lstops.cluster.parsers import AccountingRow
+from lstops.cluster.rows import AccountingRow
 from lstops.cluster.states import StateClass, base_state
 from lstops.step.model import Resources
 from lstops.step.report import StepReport
@@ -107,10 +107,12 @@ def classify(
     state = parent.state_class
     if state is StateClass.COMPLETED and parent.succeeded and (batch is None or batch.succeeded):
         return None
-    if parent.succeeded and batch is not None and batch.unfinished:
+    if state.active or (parent.succeeded and batch is not None and batch.unfinished):
+        # it is judged only once the queue says that it has ended, or no longer lists it
+        told = "" if state.active else " of its batch step"
         return Failure(
             Cause.INFRASTRUCTURE,
-            "its job completed, but the accounting was never told of the end of its batch step.",
+            f"its job is over, but the accounting was never told of the end{told}.",
             "it is looked at again, and run again if its product is not whole; if it happens often, look at slurmdbd.",
             peak_mb=peak,
         )

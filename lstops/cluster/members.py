@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lstops.cluster.failure import Cause, Failure, classify, reported, starved
-from lstops.cluster.parsers import AccountingRow
+from lstops.cluster.rows import AccountingRow
 from lstops.cluster.states import StateClass
 from lstops.step.model import Resources
 from lstops.step.report import Ending, StepReport

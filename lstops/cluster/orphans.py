@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from lstops.cluster.client import ClusterClient
 from lstops.cluster.commands import JOB_PREFIX
-from lstops.cluster.parsers import NamedJob
 from lstops.cluster.records import JobRecord, Owner, all_records, write_record
+from lstops.cluster.rows import NamedJob
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from lstops.cluster.parsers import AccountingRow, QueueRow, Waiting, parse_sacct, parse_squeue
+from lstops.cluster.parsers import parse_sacct, parse_squeue
+from lstops.cluster.rows import AccountingRow, QueueRow, Waiting
 from lstops.cluster.states import StateClass, base_state, describe_reason, hopeless_reason
 from lstops.errors import TransportError
 

@@ -71,7 +71,7 @@ def execute(config: dict[str, Any]) -> None:
     for module in (manifest, stage, records):
         points.around(module, "write_atomically")
     operator = PlanStageOperator(
-        task_id="toy", plan_id=config["plan_id"], stage="one", site=config["site"], wait_s=config.get("wait_s", 60.0)
+        task_id="toy", plan_id=config["plan_id"], stage="one", site=config["site"], wait_s=config.get("wait_s", 600.0)
     )
     if config.get("killed_while_submitting"):
         submit = ClusterClient.submit_or_adopt

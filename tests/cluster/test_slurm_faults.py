@@ -18,7 +18,8 @@ from lstops.cluster.client import ClusterClient, open_client
 from lstops.cluster.failure import Cause
 from lstops.cluster.poller import Ending
 from lstops.cluster.records import JobRecord, all_records
-from lstops.cluster.stage import StageContext, next_round, prepare, script_path, wanted_resources
+from lstops.cluster.stage import StageContext, prepare, script_path, wanted_resources
+from lstops.cluster.verdict import next_round
 from lstops.embedded.slurm_lab import SlurmLab
 from lstops.errors import TransportError
 from lstops.site.layout import Layout

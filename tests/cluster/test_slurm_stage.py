@@ -14,7 +14,8 @@ from lstops.cluster.client import ClusterClient, open_client
 from lstops.cluster.failure import Cause
 from lstops.cluster.poller import Ending, JobWatcher, Snapshot
 from lstops.cluster.records import JobRecord
-from lstops.cluster.stage import Judgement, StageContext, next_round, prepare, script_path, wanted_resources
+from lstops.cluster.stage import StageContext, prepare, script_path, wanted_resources
+from lstops.cluster.verdict import Judgement, next_round
 from lstops.embedded.slurm_lab import SlurmLab
 from lstops.errors import SubmitError, TransportError
 from lstops.site.model import load_site

@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 
 from lstops.cluster.client import ClusterClient
-from lstops.cluster.parsers import AccountingRow
 from lstops.cluster.records import JobRecord
 from lstops.cluster.resources import Escalation, Rise
-from lstops.cluster.stage import Judgement, StageContext, judge, prepare, settled, submit, wanted_resources
+from lstops.cluster.rows import AccountingRow
+from lstops.cluster.stage import StageContext, prepare, submit, wanted_resources
+from lstops.cluster.verdict import Judgement, judge, settled
 from lstops.embedded.slurm_lab import LabAccess
 from lstops.site.model import Site, load_site
 from lstops.step.assess import pending

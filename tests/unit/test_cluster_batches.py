@@ -15,10 +15,12 @@ from lstops.cluster.batching import batch_size, make_tasks
 from lstops.cluster.client import ClusterClient, open_client
 from lstops.cluster.failure import Cause
 from lstops.cluster.members import Verdict, classify_task
-from lstops.cluster.parsers import AccountingRow, parse_sacct
+from lstops.cluster.parsers import parse_sacct
 from lstops.cluster.records import JobRecord
+from lstops.cluster.rows import AccountingRow
 from lstops.cluster.script import index_list
-from lstops.cluster.stage import array_size, log_path, next_round, prepare
+from lstops.cluster.stage import array_size, log_path, prepare
+from lstops.cluster.verdict import next_round
 from lstops.site.model import Cluster, load_site
 from lstops.step.model import Resources, Step
 from lstops.step.report import Ending, StepReport

@@ -17,14 +17,15 @@ from lstops.cluster.commands import Programs
 from lstops.cluster.efficiency import efficiency
 from lstops.cluster.failure import Cause, Failure, classify
 from lstops.cluster.orphans import find_orphans
-from lstops.cluster.parsers import AccountingRow, parse_named, parse_sacct
+from lstops.cluster.parsers import parse_named, parse_sacct
 from lstops.cluster.poller import Ending, JobWatcher, Snapshot, Watchlist, interval, snapshots
 from lstops.cluster.queue import JobView
 from lstops.cluster.records import JobRecord, Owner
 from lstops.cluster.resources import Escalation, Rise, combine, escalate, load_escalation
-from lstops.cluster.stage import settled
+from lstops.cluster.rows import AccountingRow
 from lstops.cluster.states import KNOWN_STATES
 from lstops.cluster.transport import Completed
+from lstops.cluster.verdict import settled
 from lstops.errors import ConfigError, TransportError
 from lstops.site.model import Partition
 from lstops.step.model import Resources
@@ -59,7 +60,8 @@ def report(error: str) -> StepReport:
         ("FAILED", "1:0", "", Cause.PERMANENT),
         ("COMPLETED", "1:0", "", Cause.UNKNOWN),
         ("SOMETHING_NEW", "0:0", "", Cause.UNKNOWN),
-        ("RUNNING", "0:0", "", Cause.UNKNOWN),
+        ("RUNNING", "0:0", "", Cause.INFRASTRUCTURE),
+        ("PENDING", "0:0", "", Cause.INFRASTRUCTURE),
     ],
 )
 def test_causes(state: str, code: str, rss: str, cause: Cause) -> None:

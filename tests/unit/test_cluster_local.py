@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from lstops.cluster import commands
-from lstops.cluster.parsers import AccountingRow, parse_sacct, parse_squeue
+from lstops.cluster.parsers import parse_sacct, parse_squeue
+from lstops.cluster.rows import AccountingRow
 from lstops.cluster.states import StateClass
 
 pytestmark = pytest.mark.timeout(300)

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstops.cluster.parsers import (
-    TaskId,
     format_positions,
     parse_clock,
     parse_mb,
@@ -20,6 +19,7 @@ from lstops.cluster.parsers import (
     parse_task_id,
 )
 from lstops.cluster.queue import views_of_accounting, views_of_queue
+from lstops.cluster.rows import TaskId
 from lstops.cluster.states import (
     KNOWN_STATES,
     StateClass,
