@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lstops.catalog.database import catalog_session, upgrade
+from lstops.catalog.database import catalog_session
 from lstops.catalog.nights import night_runs
 from lstops.catalog.overlay import add_decision
 from lstops.catalog.tables import NightRow
 from lstops.catalog.verdicts import verdicts
 from lstops.embedded.postgres import EmbeddedPostgres
 from lstops.errors import ConfigError, DataError
-from lstops.night import Night
 from lstops.operations.nightly import (
     NightState,
     ingest,
@@ -30,10 +28,10 @@ from lstops.operations.reduction import plan_reduction
 from lstops.operations.report import make_report, write_report
 from lstops.quality.overlay import OverlayAction
 from lstops.report.model import ProductState
-from lstops.site.model import Site, load_site
+from lstops.site.model import Site
 from lstops.step.plans import load_plan
 
-NIGHT = Night.parse("20191121")
+from .nights import NIGHT, night_site, run_catalog, run_summary, write
 
 
 @pytest.fixture(scope="module")
@@ -49,42 +47,7 @@ def site(
     server: EmbeddedPostgres, shared: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Site:
     """A site with one night of datacheck: 15 runs, no DL1."""
-    name = f"ops{abs(hash(tmp_path))}"
-    server.create_database(name)
-    monkeypatch.setenv("LSTOPS_DATABASE_URL", server.url(name))
-    monkeypatch.setenv("LSTOPS_HOME", str(tmp_path))
-    monkeypatch.setenv("LSTOPS_VENV_SCIENCE", "/nonexistent")
-    upgrade()
-    site = load_site(repository / "config/sites/local.yaml")
-    layout = layout_of(site)
-    target = layout.absolute(layout.datacheck(NIGHT, "v0.12"))
-    target.parent.mkdir(parents=True)
-    shutil.copyfile(shared / f"data/quality/nights/DL1_datacheck_{NIGHT}.h5", target)
-    return site
-
-
-def write(site: Site, relative: str, text: str) -> None:
-    path = layout_of(site).absolute(relative)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def run_summary(site: Site, runs: dict[int, str]) -> None:
-    lines = ["# %ECSV 1.0", "# ---", "# datatype:", "# - {name: run_id, datatype: int64}",
-             "# - {name: n_subruns, datatype: int64}", "# - {name: run_type, datatype: string}",
-             "# schema: astropy-2.0", "run_id n_subruns run_type"]  # fmt: skip
-    lines += [f"{run} 2 {kind}" for run, kind in runs.items()]
-    write(site, layout_of(site).run_summary(NIGHT), "\n".join(lines) + "\n")
-
-
-def run_catalog(site: Site, source: str, runs: list[int]) -> None:
-    lines = ["# %ECSV 1.0", "# ---", "# datatype:", "# - {name: run_id, datatype: int64}",
-             "# - {name: source_name, datatype: string}", "# - {name: source_ra, datatype: float64}",
-             "# - {name: source_dec, datatype: float64}", "# schema: astropy-2.0",
-             "run_id source_name source_ra source_dec"]  # fmt: skip
-    quoted = '"' + source.replace('"', '""') + '"'
-    lines += [f"{run} {quoted} 83.6324 22.0174" for run in runs]
-    write(site, layout_of(site).run_catalog(NIGHT), "\n".join(lines) + "\n")
+    return night_site(server, shared, repository / "config/sites/local.yaml", tmp_path, [NIGHT], monkeypatch)
 
 
 def close(site: Site) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +28,8 @@ from lstops.production.needs import ZenithRange
 from lstops.site.model import Site
 from lstops.step.plans import load_plan
 
-from .test_operations import NIGHT, run_catalog, run_summary, server, site, write
+from .nights import NIGHT, run_catalog, run_summary, write, write_tailcuts
+from .test_operations import server, site
 
 __all__ = ["server", "site"]
 
@@ -49,10 +49,7 @@ def night(site: Site) -> Site:
     judge(site, NIGHT)
     layout, base = layout_of(site), site.production.base_production
     for run, level in zip(RUNS, (0.20, 0.24), strict=True):
-        config, log = layout.own_tailcuts(NIGHT, run)
-        cleaning = {"picture_thresh": 8, "boundary_thresh": 4}
-        write(site, config, json.dumps({"tailcuts_clean_with_pedestal_threshold": cleaning}))
-        write(site, log, f"Additional NSB rate (over dark MC): {level}\n")
+        write_tailcuts(site, *layout.own_tailcuts(NIGHT, run), level)
     for particle, prefix in (("GammaDiffuse", "node_corsika_theta"), ("Protons", "node_theta")):
         for node in TRAIN:
             folder = layout.mc_dl1_train(base, "dec_2276", particle, f"{prefix}_{node}_")

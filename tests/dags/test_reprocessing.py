@@ -23,8 +23,8 @@ from lstops.site.model import Site
 from lstops.step.plans import load_plan
 
 from . import test_request as world
-from .test_operations import run_catalog, run_summary
-from .test_request import LATER, NIGHT, NIGHTS, PRODUCTION, TARGET
+from .nights import NIGHT, run_catalog, run_summary, write
+from .test_request import LATER, NIGHTS, PRODUCTION, TARGET
 
 server, site = world.server, world.site
 RUNS = NIGHTS[NIGHT]
@@ -40,7 +40,7 @@ def night(site: Site) -> Site:
     run_catalog(site, "Nowhere", list(RUNS))
     catalog = layout.absolute(layout.run_catalog(NIGHT))
     catalog.write_text(catalog.read_text().replace("83.6324 22.0174", TARGET))
-    world.write(site, layout.night_finished(NIGHT, "v0.12"), "")
+    write(site, layout.night_finished(NIGHT, "v0.12"), "")
     later = layout.absolute(layout.run_summary(LATER))
     later.write_text(layout.absolute(layout.run_summary(NIGHT)).read_text())
     reduce(site)

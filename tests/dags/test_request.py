@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +13,7 @@ from astropy.io import fits
 from astropy.table import Table
 from typer.testing import CliRunner
 
-from lstops.catalog.database import catalog_session, upgrade
+from lstops.catalog.database import catalog_session
 from lstops.catalog.overlay import add_decision
 from lstops.catalog.productions import RegisteredProduction, register_production
 from lstops.embedded.postgres import EmbeddedPostgres
@@ -32,15 +31,15 @@ from lstops.reduction.cuts import load_cuts
 from lstops.reduction.geometry import Field
 from lstops.reduction.request import ReductionRequest
 from lstops.report.source import LogParabola, SourceCheck, Theta2
-from lstops.site.model import Site, load_site
+from lstops.site.model import Site
 from lstops.step.inputs import InputReader, environment_version
 from lstops.step.manifest import ArtifactRecord, Manifest, ManifestStore, full_state
 from lstops.step.model import ArtifactKind, Step, step_key
 from lstops.step.plans import load_plan
 
-from .test_operations import run_catalog, run_summary
+from .nights import NIGHT, night_site, run_catalog, run_summary, write, write_tailcuts
 
-NIGHT, LATER = Night.parse("20191121"), Night.parse("20191125")
+LATER = Night.parse("20191125")
 #: the good runs of these nights around this place, below 33.5 deg
 TARGET, NIGHTS = "0.15 5.0", {NIGHT: (1604, 1607, 1609, 1615), LATER: (1732,)}
 RUNS = tuple(run for runs in NIGHTS.values() for run in runs)
@@ -74,33 +73,16 @@ def site(
     server: EmbeddedPostgres, shared: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Site:
     """A site with two nights of data check, the NSB of its runs, a production with six IRF nodes, and empty DL1."""
-    name = f"req{abs(hash(tmp_path))}"
-    server.create_database(name)
-    monkeypatch.setenv("LSTOPS_DATABASE_URL", server.url(name))
-    monkeypatch.setenv("LSTOPS_HOME", str(tmp_path))
-    monkeypatch.setenv("LSTOPS_VENV_SCIENCE", "/nonexistent")
-    monkeypatch.setenv("LSTOPS_SITE", str(repository / "config/sites/local.yaml"))
-    upgrade()
-    site = load_site(repository / "config/sites/local.yaml")
+    site_file = repository / "config/sites/local.yaml"
+    monkeypatch.setenv("LSTOPS_SITE", str(site_file))
+    site = night_site(server, shared, site_file, tmp_path, NIGHTS, monkeypatch)
     layout = layout_of(site)
     for night in NIGHTS:
-        target = layout.absolute(layout.datacheck(night, "v0.12"))
-        target.parent.mkdir(parents=True)
-        shutil.copyfile(shared / f"data/quality/nights/DL1_datacheck_{night}.h5", target)
         ingest(site, night)
     for run in (*RUNS, FLASHED):
-        config, log = layout.tailcuts(run)
-        levels = {"picture_thresh": 8, "boundary_thresh": 4}
-        write(site, config, json.dumps({"tailcuts_clean_with_pedestal_threshold": levels}))
-        write(site, log, "Additional NSB rate (over dark MC): 0.15 p.e./ns\n")
+        write_tailcuts(site, *layout.tailcuts(run), 0.15)
     make_production(site)
     return site
-
-
-def write(site: Site, relative: str, text: str) -> None:
-    path = layout_of(site).absolute(relative)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
 
 
 def make_production(site: Site, name: str = PRODUCTION, level_ghz: float = 0.15) -> None:
@@ -284,6 +266,10 @@ def test_requests_that_cannot_be(site: Site) -> None:
     with pytest.raises(ConfigError, match=f"'other' is not registered .*|registered: {PRODUCTION}") as caught:
         build_plan(site, REQUEST.model_copy(update={"production": "other"}))
     assert PRODUCTION in caught.value.remedy
+    # before anything is measured
+    for changes in ({"production": "other"}, {"cuts": "no-such"}, {"cuts": "../../etc/passwd"}):
+        with pytest.raises(ConfigError, match=r"'other' is not registered|cannot read the cut set"):
+            plan_measurement(site, REQUEST.model_copy(update=changes))
     with pytest.raises(ConfigError, match="of 0 sources"):
         build_plan(site, ReductionRequest(runs=(99999,)))
     named = build_plan(site, REQUEST.model_copy(update={"runs": (1604, 1610, 99999)}))
