@@ -21,6 +21,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from lstops.catalog.database import URL_VARIABLE, catalog_session, upgrade
@@ -36,6 +37,8 @@ from lstops.quality.request import SelectionRequest
 _LOOK_EVERY_S = 0.05
 #: Runs of each question; the median is shown.
 _REPEAT = 3
+#: Parts of a request.
+_PARTS = ("query", "masks", "NSB and typical subruns")
 #: Limits that no one asked for before.
 _NEW_CUTS = {"min_drdi_at_422pe": 1.6, "max_diffuse_nsb_std": 2.0}
 
@@ -120,19 +123,23 @@ def _database_cpu_s(server: EmbeddedPostgres) -> float:
 
 
 def time_query() -> None:
-    """Ask with new cuts in this process, which asked nothing before, and print the seconds of each part."""
+    """Ask with new cuts in this process, which asked nothing before; print wall and CPU seconds of each part."""
     request = SelectionRequest(settings=dict(_NEW_CUTS))
     profile = load_profile("standard")
     with catalog_session() as session:
         session.connection()
-        started = time.perf_counter()
+        times = [_clocks()]
         history = load_history(session)
-        loaded = time.perf_counter()
-        judgement = judge(history.table, profile, request)
-        judged = time.perf_counter()
+        times.append(_clocks())
+        judge(history.table, profile, request)
+        times.append(_clocks())
         select_history(session, history, profile, request)
-        answered = time.perf_counter()
-    print(loaded - started, judged - loaded, answered - judged, len(history), int(judgement.selected.sum()))
+        times.append(_clocks())
+    print(*np.diff(times, axis=0).ravel())
+
+
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
 def run(nights: Path, folder: Path) -> str:
@@ -169,7 +176,10 @@ def run(nights: Path, folder: Path) -> str:
         size = _size_mb(server)
     finally:
         server.stop()
-    load, masks, typical = (statistics.median(values) for values in zip(*[part[:3] for part in parts], strict=True))
+    within = [statistics.median(values) for values in zip(*parts, strict=True)]
+    asked = (
+        f"{what} {wall:.3f} s ({cpu:.3f} s)" for what, wall, cpu in zip(_PARTS, within[::2], within[1::2], strict=True)
+    )
     return "\n".join(
         [
             _machine(),
@@ -184,7 +194,7 @@ def run(nights: Path, folder: Path) -> str:
                 for name, c in lines
             ),
             "",
-            f"Within a request: query {load:.3f} s, masks {masks:.3f} s, NSB and typical subruns {typical:.3f} s.",
+            f"Within a request, wall (CPU without the database): {', '.join(asked)}.",
         ]
     )
 
