@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from lstops.step.model import Frozen
 
 #: A bin counts with at least this many excess events, and closes within this of the truth
 LEAST_EXCESS, TOLERANCE = 100.0, 0.15
+#: Share of the gammas that a production's gammaness cut shall keep
+ASSUMED_EFFICIENCY = 0.7
 #: Standard error of a median over that of a mean, for a Gaussian
 _MEDIAN_ERROR = math.sqrt(math.pi / 2)
 #: Half the width of the central 68 % of a Gaussian is one standard deviation
@@ -100,19 +103,28 @@ class ModelsClosure(Frozen):
 
     Attributes
     ----------
+    assumed : tuple of BiasPoint
+        Energy bias of the production's own gammas, which its responses correct for.
+    seen : tuple of BiasPoint
+        That of the gammas under the bright sky.
     cut : float
         Gammaness that keeps the assumed share of the production's own gammas.
-    efficiency : float
+    efficiency, efficiency_error : float
         The share of the gammas under the bright sky that it keeps.
     background : int
         Events of the bright night away from the source that it keeps, out of `background_of`.
+    background_at_equal : int
+        The same at the gammaness that keeps the assumed share of the gammas under the bright sky.
     """
 
     production: str
-    energy: tuple[BiasPoint, ...]
+    assumed: tuple[BiasPoint, ...]
+    seen: tuple[BiasPoint, ...]
     cut: float
     efficiency: float
+    efficiency_error: float
     background: int
+    background_at_equal: int
     background_of: int
 
 
@@ -124,7 +136,7 @@ class Closure(Frozen):
     bright_night: str
     bundles: dict[str, SourceClosure]
     models: dict[str, ModelsClosure]
-    assumed_efficiency: float
+    assumed_efficiency: float = ASSUMED_EFFICIENCY
 
 
 def pulls_of(slices: Sequence[Slice]) -> Pulls:
@@ -180,3 +192,43 @@ def slices_of(start_s: float, stop_s: float, wanted_s: float) -> list[tuple[floa
     n = max(1, round((stop_s - start_s) / wanted_s))
     edges = np.linspace(start_s, stop_s, n + 1).tolist()
     return list(itertools.pairwise(edges))
+
+
+@dataclass(frozen=True)
+class Gammas:
+    """Reconstructed simulated gammas; arrays of one length, energies in TeV."""
+
+    true_tev: NDArray[np.float64]
+    reco_tev: NDArray[np.float64]
+    gammaness: NDArray[np.float64]
+
+    def bias(self, edges_tev: Sequence[float]) -> tuple[BiasPoint, ...]:
+        """Energy bias in bins of true energy."""
+        return energy_bias(self.true_tev, self.reco_tev, edges_tev)
+
+
+def models_closure(
+    production: str, own: Gammas, seen: Gammas, background: NDArray[np.float64], edges_tev: Sequence[float]
+) -> ModelsClosure:
+    """Judge models by gammas that have the sky they were made for, and gammas that have the sky of the night.
+
+    Parameters
+    ----------
+    own, seen : Gammas
+        The production's own test gammas, and those under the bright sky, reconstructed with the production's models.
+    background : array
+        Gammaness of the night's events away from the source.
+    """
+    cut, equal = (float(np.quantile(g.gammaness, 1 - ASSUMED_EFFICIENCY)) for g in (own, seen))
+    efficiency = float((seen.gammaness >= cut).mean())
+    return ModelsClosure(
+        production=production,
+        assumed=own.bias(edges_tev),
+        seen=seen.bias(edges_tev),
+        cut=cut,
+        efficiency=efficiency,
+        efficiency_error=math.sqrt(efficiency * (1 - efficiency) / len(seen.gammaness)),
+        background=int((background >= cut).sum()),
+        background_at_equal=int((background >= equal).sum()),
+        background_of=len(background),
+    )

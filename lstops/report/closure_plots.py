@@ -76,29 +76,32 @@ def draw_pulls(axes: Any, closure: Closure) -> None:
         stacked=True,
         color=_COLOURS[: len(pulls)],
         alpha=0.75,
-        label=[f"{s.source}: {s.pulls.mean:+.2f} $\\pm$ {s.pulls.width:.2f}" for s in closure.sources],
+        label=[f"{s.source}: mean {s.pulls.mean:+.2f}, width {s.pulls.width:.2f}" for s in closure.sources],
     )
     x = np.linspace(-5, 5, 201)
     total = sum(map(len, pulls))
     axes.plot(x, total * (edges[1] - edges[0]) * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color="black", lw=1)
     axes.set(xlabel="(measured - true flux) / error, parts of 1 s", ylabel="parts per bin")
-    axes.legend(frameon=False, fontsize=8, title="mean, width", title_fontsize=8)
+    axes.legend(frameon=False, fontsize=8)
 
 
 def draw_energy_bias(axes: Any, closure: Closure) -> None:
-    """Energy bias of gammas under the bright sky with tuned and with untuned models."""
+    """Energy bias of gammas under the bright sky (points), and what the responses assume (lines)."""
     axes.axhline(0, color="black", lw=0.8)
     for (name, models), colour in zip(sorted(closure.models.items()), _COLOURS, strict=False):
-        energy = [np.sqrt(p.energy_min_tev * p.energy_max_tev) for p in models.energy]
-        axes.errorbar(
-            energy,
-            [p.bias for p in models.energy],
-            yerr=[p.error for p in models.energy],
-            fmt="o-",
-            color=colour,
-            markersize=4,
-            lw=1,
-            label=f"{name} models",
-        )
+        for points, style, what in (
+            (models.assumed, "--", "assumed by the responses"),
+            (models.seen, "o", "bright sky"),
+        ):
+            axes.errorbar(
+                [np.sqrt(p.energy_min_tev * p.energy_max_tev) for p in points],
+                [p.bias for p in points],
+                yerr=[p.error for p in points] if style == "o" else None,
+                fmt=style,
+                color=colour,
+                markersize=4,
+                lw=1,
+                label=f"{name} models, {what}",
+            )
     axes.set(xscale="log", xlabel="true energy (TeV)", ylabel="median of reconstructed / true energy - 1")
     axes.legend(frameon=False, fontsize=8)

@@ -27,7 +27,7 @@ from lstops.report.closure import (
 )
 from lstops.report.closure_plots import write_closure_plots
 from lstops.report.source import LogParabola
-from lstops.science.closure_models import ASSUMED_EFFICIENCY, Models, compare_models
+from lstops.science.closure_models import Models, compare_models
 from lstops.science.command import exit_with
 from lstops.science.source_check import reduce_observations, reference_from_truth
 from lstops.science.source_runs import Usable, open_observations, sort_out
@@ -180,7 +180,6 @@ def main() -> None:
         bright_night=args.night,
         bundles={name: found[name] for name in (TUNED, UNTUNED) if name in found},
         models=compare_models(args.base, args.night, (source["ra_deg"], source["dec_deg"]), models, TUNED),
-        assumed_efficiency=ASSUMED_EFFICIENCY,
     )
     write_atomically(args.out / "closure.json", closure.model_dump_json(indent=1) + "\n")
     write_closure_plots(closure, args.out)

@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstops.errors import DataError, JobFailure
-from lstops.report.closure import ModelsClosure, energy_bias
+from lstops.report.closure import Gammas, ModelsClosure, models_closure
 from lstops.step.verify import CONFIG_IN_MODELS
 
-#: Share of the gammas that a production's gammaness cut shall keep
-ASSUMED_EFFICIENCY = 0.7
 #: Bins of true energy (TeV)
 BIAS_EDGES_TEV = tuple(np.geomspace(0.03, 3.0, 9).tolist())
 #: Events away from the source (deg), well outside the theta cut
@@ -61,16 +59,8 @@ def compare_models(
         own = _gammas(_test_files(base / "mc/DL2/AllSky", about.production))
         with tempfile.TemporaryDirectory() as scratch:
             seen = own if name == tuned else _gammas(_apply(base, about.production, bright, Path(scratch)))
-        cut = float(np.quantile(own["gammaness"], 1 - ASSUMED_EFFICIENCY))
         away = _away_from_source(base, night, about, source)
-        found[name] = ModelsClosure(
-            production=about.production,
-            energy=energy_bias(seen["mc_energy"], seen["reco_energy"], BIAS_EDGES_TEV),
-            cut=cut,
-            efficiency=float((seen["gammaness"] >= cut).mean()),
-            background=int((away >= cut).sum()),
-            background_of=len(away),
-        )
+        found[name] = models_closure(about.production, own, seen, away, BIAS_EDGES_TEV)
     return found
 
 
@@ -96,9 +86,12 @@ def _apply(base: Path, production: str, files: list[Path], scratch: Path) -> lis
     return sorted(scratch.glob("dl2*.h5"))
 
 
-def _gammas(files: list[Path]) -> dict[str, NDArray[Any]]:
+def _gammas(files: list[Path]) -> Gammas:
     tables = [_read(path) for path in files]
-    return {name: np.concatenate([t[name] for t in tables]) for name in ("mc_energy", "reco_energy", "gammaness")}
+    true, reco, gammaness = (
+        np.concatenate([t[name] for t in tables]) for name in ("mc_energy", "reco_energy", "gammaness")
+    )
+    return Gammas(true, reco, gammaness)
 
 
 def _read(path: Path) -> Any:

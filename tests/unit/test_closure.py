@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from lstops.report.closure import RatioPoint, Slice, energy_bias, pulls_of, slices_of
+from lstops.report.closure import Gammas, RatioPoint, Slice, energy_bias, models_closure, pulls_of, slices_of
 
 
 def part(ratio: float, error: float = 0.1) -> Slice:
@@ -58,3 +58,22 @@ def test_slices_cover_the_interval() -> None:
     assert slices_of(10.0, 14.0, 1.0) == [(10, 11), (11, 12), (12, 13), (13, 14)]
     assert slices_of(0.0, 0.3, 1.0) == [(0.0, 0.3)]
     assert len(slices_of(0.0, 2.6, 1.0)) == 3
+
+
+def test_models_that_see_another_sky_lose_gammas_and_keep_background() -> None:
+    rng = np.random.default_rng(3)
+    energy = np.full(1000, 0.2)
+    own = Gammas(energy, 0.95 * energy, rng.random(1000))
+    seen = Gammas(energy, energy, 0.8 * own.gammaness)
+    background = 0.5 * rng.random(2000)
+    found = models_closure("dark", own, seen, background, (0.1, 0.3))
+    assert found.assumed[0].bias == pytest.approx(-0.05)
+    assert found.seen[0].bias == pytest.approx(0.0)
+    assert found.cut == pytest.approx(0.3, abs=0.05)
+    # the cut of the own gammas is at 0.3; the same share of 0.8 x needs 0.24
+    assert found.efficiency == pytest.approx(1 - 0.3 / 0.8, abs=0.05)
+    assert found.background_at_equal > found.background
+    assert found.background_of == 2000
+    same = models_closure("bright", seen, seen, background, (0.1, 0.3))
+    assert same.efficiency == pytest.approx(0.7, abs=0.002)
+    assert same.background == same.background_at_equal
