@@ -23,6 +23,7 @@ PLAN_SCHEMA = 1
 CORE_ENVIRONMENT = "core"
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]*$")
+_CONTROL = re.compile(r"[\x00-\x1f]")
 
 
 class ArtifactKind(str, Enum):
@@ -50,7 +51,7 @@ def relative_path(path: str) -> str:
         For absolute paths, `..`, control characters and empty paths.
     """
     pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or ".." in pure.parts or any(ord(c) < 32 for c in path):
+    if not path or pure.is_absolute() or ".." in pure.parts or _CONTROL.search(path):
         raise ValueError(f"path {path!r} must be relative to the site's base and stay below it")
     return str(pure)
 
@@ -159,25 +160,29 @@ class Step(Frozen):
         for output in self.outputs:
             if unknown := set(output.counts_from) - known:
                 raise ValueError(f"step {self.label!r}: counts_from names unknown inputs {sorted(unknown)}")
+        self._check_placeholders(known)
+        return self
+
+    def _check_placeholders(self, inputs: set[str]) -> None:
+        outputs = {o.name for o in self.outputs}
+        known = {
+            "in": inputs,
+            "indir": {i.group for i in self.inputs if i.group},
+            "out": outputs,
+            "outdir": outputs,
+            "file": set(self.files),
+            "scratch": {""},
+        }
         for argv in self.commands:
             if not argv:
                 raise ValueError(f"step {self.label!r}: an empty command")
             for word in argv:
                 for kind, name in placeholders(word):
-                    self._resolve_check(kind, name, word)
-        return self
-
-    def _resolve_check(self, kind: str, name: str, word: str) -> None:
-        known = {
-            "in": {i.name for i in self.inputs},
-            "indir": {i.group for i in self.inputs if i.group},
-            "out": {o.name for o in self.outputs},
-            "outdir": {o.name for o in self.outputs},
-            "file": set(self.files),
-            "scratch": {""},
-        }[kind]
-        if name not in known:
-            raise ValueError(f"step {self.label!r}: {word!r} names an unknown {kind} {name!r}; known: {sorted(known)}")
+                    if name not in known[kind]:
+                        raise ValueError(
+                            f"step {self.label!r}: {word!r} names an unknown {kind} {name!r}; known: "
+                            f"{sorted(known[kind])}"
+                        )
 
     @property
     def primary(self) -> Output:
