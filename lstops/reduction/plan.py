@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lstops.errors import ConfigError
 from lstops.night import Night
 from lstops.reduction.cuts import CutSet
-from lstops.reduction.jobs import RunJob
+from lstops.reduction.jobs import ModelSet, RunJob
 from lstops.reduction.refusal import unsafe_source
 from lstops.site.layout import Layout
 from lstops.site.model import Site
@@ -183,7 +183,7 @@ def _dl2(job: RunJob, request: NightRequest, site: Site, layout: Layout) -> Step
         kind="dl2",
         label=f"DL2 of run {job.run}",
         subject=f"run {job.run}",
-        commands=(command,),
+        commands=(command, _stamp("dl2", _identity(models))),
         inputs=tuple(inputs),
         outputs=(Output(name="dl2", kind=ArtifactKind.DL2, path=dl2_path(job, request, layout), counts_from=("dl1",)),),
         resources=site.resources_for("dl2"),
@@ -212,7 +212,7 @@ def _dl3(job: RunJob, request: NightRequest, site: Site, layout: Layout) -> Step
         kind="dl3",
         label=f"DL3 of run {job.run}, {job.source}",
         subject=f"run {job.run}",
-        commands=(_dl3_command(job, [item.name for item in dropped]),),
+        commands=(_dl3_command(job, [item.name for item in dropped]), _stamp("dl3", _made_with(job, request.cuts))),
         inputs=(Input(name="dl2", kind=ArtifactKind.DL2, path=dl2_path(job, request, layout)), *nodes, *dropped),
         outputs=(
             Output(
@@ -227,6 +227,27 @@ def _dl3(job: RunJob, request: NightRequest, site: Site, layout: Layout) -> Step
         resources=site.resources_for("dl3"),
         environment=request.lstchain_version,
     )
+
+
+def _stamp(output: str, values: Mapping[str, str]) -> tuple[str, ...]:
+    """Writes into a product what it was made with; the version of lstops comes from the process that does it."""
+    words = (f"{key}={value}" for key, value in values.items())
+    return ("python", "-m", "lstops.science.stamp", f"{{out:{output}}}", *words)
+
+
+def _identity(models: ModelSet) -> dict[str, str]:
+    return {"MODELS": models.production} | ({"MODELSHA": models.sha256} if models.sha256 else {})
+
+
+def _made_with(job: RunJob, cuts: CutSet) -> dict[str, str]:
+    """Keywords of a DL3 file; the nodes are all that lstchain could interpolate from, their weights are facts."""
+    nodes = sorted(job.irfs, key=lambda node: node.path)
+    values = _identity(job.models) | {"CUTSET": cuts.name, "CUTSHA": cuts.digest, "IRFNODES": str(len(nodes))}
+    for number, node in enumerate(nodes, start=1):
+        values[f"IRFN{number:04d}"] = node.path.rpartition("/")[2]
+        if node.sha256:
+            values[f"IRFS{number:04d}"] = node.sha256
+    return values
 
 
 def _dl3_command(job: RunJob, dropped: Sequence[str]) -> tuple[str, ...]:

@@ -235,7 +235,8 @@ def test_a_run_is_what_lstchain_makes_when_typed_by_hand(
         subprocess.run([tools / words[0], *map(str, words[1:])], check=True, cwd=tmp_path)
     number, names = hdf5_differences(dl2, tmp_path / dl2.name)
     assert (number > 2, names) == (True, [])
-    number, names = fits_differences(dl3, tmp_path / dl3.name)
+    # responses are interpolated to the angle to the geomagnetic field, and lstchain takes the field of the moment
+    number, names = fits_differences(dl3, tmp_path / dl3.name, rtol=1e-4)
     assert (number > 5, names) == (True, [])
 
     from astropy.io import fits

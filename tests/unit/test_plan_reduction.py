@@ -155,7 +155,8 @@ def test_a_run_without_some_subruns(site: Site) -> None:
     files = tuple(f"DL1/20240115/v0.12/tailcut84/dl1_LST-1.Run02001.{n:04d}.h5" for n in (12, 3))
     plan = plan_night(night(job(dropped=files), job(2002)), site)
     partial, whole = plan.stage("dl3").steps
-    (command,) = partial.commands
+    command, stamp = partial.commands
+    assert stamp == whole.commands[1]
     assert command[:3] == ("python", "-m", "lstops.science.drop_subruns")
     assert command[command.index("--") + 1 :] == whole.commands[0][5:]
     assert {i.path for i in partial.inputs if i.kind is ArtifactKind.DL1} == set(files)
