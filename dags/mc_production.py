@@ -26,8 +26,8 @@ Say **one** of these:
 
 Random forests are trained, the test nodes go through them, and IRFs are made. Before anything is computed the price is
 worked out; above the limit of the site (`production.approval_cpu_h`) a person has to approve it, on the run's page.
-At the end the production is registered; `nightly` then finds it. An equal one that is registered already is not made
-again.
+At the end comes a report card, and the production is registered if it passes the gates (`config/gates`); `nightly` then
+finds it. An equal one that is registered already is not made again.
 
 A stage fails if one of its steps does: a production with a hole is not registered. Started again, it computes only what
 is missing; `lstops production holes NAME` says what that is and why.
