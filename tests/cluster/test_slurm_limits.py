@@ -174,7 +174,8 @@ def test_orphans_of_ours_are_cancelled_and_nobody_elses(
     try:
         for one in (waiting, deleted):
             assert "TaskDeferred" in one.go(wait_s=0.0)[1]
-        found = clear_orphans(site, client, lambda owner: "its run was deleted" if owner.run_id == "run 701" else None)
+        gone = deleted.config["run_id"]
+        found = clear_orphans(site, client, lambda owner: "its run was deleted" if owner.run_id == gone else None)
         assert {orphan.name: orphan.why for orphan in found} == {
             "lstops-" + "b" * 20: "this site has no record of it",
             deleted.names[0]: "its run was deleted",

@@ -30,14 +30,14 @@ def site_file(slurm_lab: SlurmLab, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 class Drive:
-    """One DAG run of the toy operator, over several processes."""
+    """One DAG run of the toy operator, over several processes; another of the same laboratory has another folder."""
 
     def __init__(self, site_file: Path, folder: Path, number: int, steps: tuple[Step, ...] = (), **step: Any) -> None:
         self.site = load_site(site_file)
         self.config: dict[str, Any] = {"site": str(site_file), "store": str(folder / f"store{number}.json")}
         step.setdefault("command", shell("sleep 1; $COPY"))
         self.plan: Plan = toy_plan(self.site, Stage(name="one", steps=steps or (toy_step(number, **step),)))
-        self.config |= {"plan_id": self.plan.plan_id, "run_id": f"run {number}"}
+        self.config |= {"plan_id": self.plan.plan_id, "run_id": f"run {number} of {folder.name}"}
         self.product = self.site.base / f"out/{number}.txt"
         self.output = folder / f"output{number}"
 
