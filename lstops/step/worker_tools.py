@@ -90,8 +90,8 @@ def freeze() -> None:
 
 def _run_main(main: Main, argv: Sequence[str], cwd: Path, environ: Mapping[str, str], output: int) -> int:
     os.setsid()
-    for number, handler in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
-        signal.signal(number, handler)
+    # the worker's own; what it does about an interrupt it has from whoever started it, as a plain command would
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
