@@ -34,7 +34,7 @@ demo:  ## one synthetic night from DL1 to published DL3 (CLUSTER=slurm: over SSH
 	@$(MAKE) --no-print-directory -j2 setup
 	@.venv/bin/python -m lstops.demo run --cluster $(CLUSTER)
 
-campaign: setup  ## five synthetic nights through all DAGs, compared with the truth (NIGHTS=2: the first two)
+campaign: setup  ## six synthetic nights through all DAGs, compared with the truth (NIGHTS=2: the first two)
 	@LSTOPS_HOME=$(CURDIR)/.lstops-demo-campaign .venv/bin/python -m lstops.demo campaign $(if $(NIGHTS),--nights $(NIGHTS))
 
 demo-stop:  ## stop what `make demo` left running

@@ -32,7 +32,7 @@ def run(
 def campaign(
     home: Annotated[str | None, typer.Option(help="Folder of the campaign; default: LSTOPS_HOME.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the synthetic site.")] = 1,
-    nights: Annotated[int, typer.Option(min=1, help="How many nights, from the first one on.")] = 5,
+    nights: Annotated[int, typer.Option(min=1, help="How many nights, from the first one on.")] = 6,
 ) -> None:
     """Several nights of two sources through everything, compared with the truth; called again, it goes on."""
     from lstops.demo import campaign as module

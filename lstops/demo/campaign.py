@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -29,8 +30,9 @@ from lstops.step.manifest import write_atomically
 SIZE = "campaign"
 #: Targets of the list as the campaign's run catalogue names them
 TARGETS = {"Crab": "Crab Nebula", "1ES 0647+250": "1ES 0647+250"}
-#: The requests keep a cut run if at least this much of it (s) is good; the observatory's profile asks for a minute
-MIN_GOOD_TIME_S = 3
+#: What the requests ask of runs of seconds, where the observatory's profile is made for minutes: a cut run is kept if
+#: this much of it (s) is good, and the index of the intensity spectrum may scatter more, in a subrun and in a run
+MIN_GOOD_TIME_S, SUBRUN_INDEX, RUN_INDEX = 3, (-2.9, -1.55), (-2.6, -1.85)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Job:
     Attributes
     ----------
     label : str
-        Part of the run's id, the same when the campaign goes on: what has succeeded is not started again.
+        Part of the run's id, the same when the campaign goes on: what has succeeded is not started again. It has a
+        digest of what the run is about, so that a campaign that was changed is.
     """
 
     dag_id: str
@@ -54,10 +57,10 @@ def night_jobs(nights: list[dict[str, Any]]) -> Iterator[tuple[Night, tuple[Job,
     for about in nights:
         night = Night.parse(about["night"])
         levels = {float(run["nsb_ghz"]) for run in about["runs"]}
-        conf = {"night": str(night)}
-        jobs = [Job("nightly", str(night), conf)]
+        conf, label = {"night": str(night)}, _label(str(night), about)
+        jobs = [Job("nightly", label, conf)]
         if not levels <= made:
-            jobs.insert(0, Job("mc_production", str(night), conf))
+            jobs.insert(0, Job("mc_production", label, conf))
         made |= levels
         yield night, tuple(jobs)
 
@@ -67,21 +70,33 @@ def brightest_night(nights: list[dict[str, Any]]) -> str:
     return str(max(nights, key=lambda night: max(run["nsb_ghz"] for run in night["runs"]))["night"])
 
 
-def request_jobs(nights: list[dict[str, Any]], profile: str, untuned: str) -> dict[str, Job]:
-    """Analysis requests: each source over all nights, and the brightest night with tuned and with untuned models."""
+def request_jobs(nights: list[dict[str, Any]], profile: Path, untuned: str) -> dict[str, Job]:
+    """Analysis requests: each source over all nights, and the brightest night with tuned and with untuned models.
+
+    Parameters
+    ----------
+    profile : Path
+        Of the selection.
+    """
     first, last = min(n["night"] for n in nights), max(n["night"] for n in nights)
-    sources = dict.fromkeys(night["source"]["name"] for night in nights)
-    jobs = {name: Job("reduction", name.replace(" ", "_"), _request(name, first, last, profile)) for name in sources}
     bright = brightest_night(nights)
     source = next(n["source"]["name"] for n in nights if n["night"] == bright)
-    conf = _request(source, bright, bright, profile)
-    jobs["tuned"] = Job("reduction", "tuned", conf)
-    jobs["untuned"] = Job("reduction", "untuned", {**conf, "production": untuned})
-    return jobs
+    asked = {
+        name: _request(name, first, last, profile)
+        for name in dict.fromkeys(night["source"]["name"] for night in nights)
+    }
+    asked["tuned"] = _request(source, bright, bright, profile)
+    asked["untuned"] = {**asked["tuned"], "production": untuned}
+    about = [nights, profile.read_text()]
+    return {name: Job("reduction", _label(name.replace(" ", "_"), [about, conf]), conf) for name, conf in asked.items()}
 
 
-def _request(source: str, since: str, until: str, profile: str) -> dict[str, str]:
-    return {"target": TARGETS[source], "since": since, "until": until, "profile": profile}
+def _label(name: str, about: Any) -> str:
+    return f"{name}_{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]}"
+
+
+def _request(source: str, since: str, until: str, profile: Path) -> dict[str, str]:
+    return {"target": TARGETS[source], "since": since, "until": until, "profile": str(profile)}
 
 
 def run(setting: Setting, seed: int, nights: int) -> None:
@@ -99,7 +114,7 @@ def run(setting: Setting, seed: int, nights: int) -> None:
     services = Services(setting.home)
     site_made = driver.in_background(lambda: driver.make_site(setting, seed, progress, SIZE, ("--nights", str(nights))))
     driver.start_services(services, progress)
-    profile = str(_write_profile(setting.home))
+    profile = _write_profile(setting.home)
     truth = _truth(setting, site_made)
     told = truth.get("nights", [truth])
     with services.client() as client:
@@ -127,7 +142,11 @@ def _write_profile(home: Path) -> Path:
     """The observatory's profile for runs of seconds."""
     content = yaml.safe_load((config_dir() / "profiles" / "standard.yaml").read_text())
     content["name"] = SIZE
-    content["subruns"]["min_good_time_s"] = MIN_GOOD_TIME_S
+    content["subruns"] |= {"min_good_time_s": MIN_GOOD_TIME_S, "index": list(SUBRUN_INDEX)}
+    cut = next(item for item in content["cuts"] if item["name"] == "drdi_index_selection")
+    for limit in cut["limits"]:
+        side = "above" if "above" in limit else "below"
+        limit[side] = RUN_INDEX[side == "below"]
     path = home / f"{SIZE}.yaml"
     write_atomically(path, yaml.safe_dump(content, sort_keys=False))
     return path

@@ -34,7 +34,7 @@ MC_SIZE = SiteSize(
 #: Start of a run on the reference day; the sky comes 3.93 minutes earlier a day
 _REFERENCE_DAY, _EARLIER = datetime(2024, 1, 15), timedelta(minutes=3.93)
 _RISING_22, _FALLING_22, _FALLING_43 = "21:36", "00:38", "02:17"
-_OTHER_RISING_22 = "22:47"
+_OTHER_RISING_22, _OTHER_FALLING_22 = "22:47", "02:01"
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ _NIGHTS = (
     _CampaignNight(12, OTHER, (_Observation(_OTHER_RISING_22, MIDDLE_GHZ),)),
     _CampaignNight(13, CRAB, (_Observation(_RISING_22, MIDDLE_GHZ),)),
     _CampaignNight(14, CRAB, (_Observation(_FALLING_22, DARK_GHZ, n_subruns=4, clouded=(2,)),)),
+    _CampaignNight(15, OTHER, (_Observation(_OTHER_FALLING_22, MIDDLE_GHZ, n_subruns=4),)),
 )
 NIGHTS = len(_NIGHTS)
 
