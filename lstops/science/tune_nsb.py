@@ -104,7 +104,7 @@ class Combined:
 
 
 def combine(blocks: Sequence[dict[str, Any]]) -> Combined:
-    """The median of each number that was measured; what is no float is that of the first subrun.
+    """The median of each number that was measured; what is a float in no subrun is that of the first.
 
     Raises
     ------
@@ -113,9 +113,10 @@ def combine(blocks: Sequence[dict[str, Any]]) -> Combined:
     """
     if not blocks:
         raise DataError("the NSB could not be tuned with any subrun.", "choose other runs, or no tuning.")
-    names = [name for name, value in blocks[0].items() if isinstance(value, float)]
-    if any([n for n, v in block.items() if isinstance(v, float)] != names for block in blocks):
+    if any(block.keys() != blocks[0].keys() for block in blocks):
         raise DataError("the subruns do not give the same numbers.", "tune with one subrun at a time to see which.")
+    # lstchain writes a measured nothing as the integer 0
+    names = [name for name in blocks[0] if any(isinstance(block[name], float) for block in blocks)]
     block, values = copy.deepcopy(blocks[0]), dict[str, dict[str, float | None]]()
     for name in names:
         measured = [float(b[name]) for b in blocks]

@@ -121,6 +121,10 @@ def test_several_subruns_give_the_median_and_its_uncertainty() -> None:
     assert values["spread"] == pytest.approx(0.15275, abs=1e-5)
     assert values["uncertainty"] == pytest.approx(0.15275 / 3**0.5, abs=1e-5)
     assert combine([block]).values["extra_noise_in_dim_pixels"] == {"value": 1.0, "spread": None, "uncertainty": None}
+    # as lstchain writes it: an integer where nothing is added
+    biases = [{"extra_bias_in_dim_pixels": bias, "transition_charge": 8} for bias in (0, 0.143, 0.2)]
+    assert combine(biases).block == {"extra_bias_in_dim_pixels": 0.143, "transition_charge": 8}
+    assert list(combine(biases).values) == ["extra_bias_in_dim_pixels"]
     with pytest.raises(DataError, match="with any subrun"):
         combine([])
     with pytest.raises(DataError, match="the same numbers"):
