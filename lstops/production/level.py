@@ -124,18 +124,25 @@ def lstmcpipe_config(request: LevelRequest, site: Site, grid: Grid) -> Lstmcpipe
     if not request.lines or not request.test_nodes:
         raise ConfigError("a production needs a declination line and test nodes.", "name a target or a line.")
     stages = _Writer(request, site, grid).stages()
+    return written_config(request.production, request.lstchain_version, stages, site)
+
+
+def written_config(
+    production: str, lstchain_version: str, stages: dict[str, list[dict[str, Any]]], site: Site
+) -> LstmcpipeConfig:
+    """The configuration of a production of ours: all of its stages are to run."""
     return validate_pipe(
         {
             "workflow_kind": "lstchain",
-            "prod_id": request.production,
+            "prod_id": production,
             "source_environment": {
-                "source_file": str(site.environment(request.lstchain_version).activate),
-                "conda_env": f"lstchain-v{request.lstchain_version}",
+                "source_file": str(site.environment(lstchain_version).activate),
+                "conda_env": f"lstchain-v{lstchain_version}",
             },
             "stages_to_run": list(stages),
             "stages": stages,
         },
-        request.production,
+        production,
     )
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from lstops.production.card_plan import add_steps
-from lstops.production.config import LstmcpipeConfig, validate_pipe
+from lstops.production.config import LstmcpipeConfig
 from lstops.production.definition import dl2_file
 from lstops.production.documents import yaml_text
 from lstops.production.grid import Particle
 from lstops.production.inventory import TRAINING, Dataset, Inventory
-from lstops.production.level import irf_options
+from lstops.production.level import irf_options, written_config
 from lstops.production.plan import TunedProductionRequest
 from lstops.production.tuned_paths import TunedPaths
 from lstops.site.layout import Layout
@@ -87,19 +87,7 @@ def tuned_lstmcpipe_config(request: TunedProductionRequest, site: Site, inventor
     where the plan's lie.
     """
     stages = _TunedWriter(request, site, inventory).stages()
-    return validate_pipe(
-        {
-            "workflow_kind": "lstchain",
-            "prod_id": request.production,
-            "source_environment": {
-                "source_file": str(site.environment(request.lstchain_version).activate),
-                "conda_env": f"lstchain-v{request.lstchain_version}",
-            },
-            "stages_to_run": list(stages),
-            "stages": stages,
-        },
-        request.production,
-    )
+    return written_config(request.production, request.lstchain_version, stages, site)
 
 
 class _TunedWriter:
