@@ -38,7 +38,7 @@ def figures(card: ReportCard, reference: Reference, gates: Gates) -> list[Figure
     return [{"title": title, "alt": alt, "src": data_uri(as_svg(draw, _SIZE))} for title, alt, draw in drawn] + [
         {
             "title": f"Feature importances: {name}",
-            "alt": f"feature importances of {name} against the published ones",
+            "alt": "share of the gain by feature, with the published ones",
             "src": data_uri(as_svg(partial(_importances, card, reference, name), _SIZE)),
         }
         for name in card.importances
