@@ -83,6 +83,6 @@ bench: setup  ## measure; results go to docs/benchmarks.md by hand, with machine
 	.venv/bin/python -m lstops.production.bench $(if $(CONFIG),--config "$(CONFIG)")
 	.venv-lstchain/bin/python -m lstops.science.worker_bench
 
-clean:  ## remove the environments and the demo (not the lock files)
+clean:  ## remove the environments, the demo and the campaign (not the lock files)
 	-@test -x .venv/bin/python && .venv/bin/python -m lstops.demo stop
-	rm -rf .venv .venv-lstchain .lstops-demo
+	rm -rf .venv .venv-lstchain .lstops-demo .lstops-demo-campaign

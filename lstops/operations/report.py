@@ -78,7 +78,9 @@ def make_report(site: Site, night: Night) -> NightReport:
         row = find_night(session, night)
     reduction = load_plan(layout.plan_file(row.reduction_plan)) if row.reduction_plan else None
     collection = load_plan(layout.plan_file(row.collection_plan)) if row.collection_plan else None
-    profile = load_profile(reduction.context["profile"] if reduction else site.nightly.profile)
+    profile = load_profile(site.nightly.profile)
+    if reduction and reduction.context["profile"] != profile.name:
+        profile = load_profile(reduction.context["profile"])
     with catalog_session() as session:
         rows = night_runs(session, night)
         judged = verdicts(session, night, profile.name)

@@ -162,6 +162,19 @@ def test_runs_without_dl1_block_only_themselves(site: Site) -> None:
     assert "&lt;b&gt;" in page
 
 
+def test_the_site_s_profile_may_be_a_file_of_its_own(site: Site, repository: Path, tmp_path: Path) -> None:
+    own = tmp_path / "ours.yaml"
+    text = (repository / "config/profiles/standard.yaml").read_text()
+    own.write_text(text.replace("name: standard", "name: ours", 1))
+    site = site.model_copy(update={"nightly": site.nightly.model_copy(update={"profile": str(own)})})
+    ingest(site, NIGHT)
+    selected = judge(site, NIGHT).selected
+    assert selected
+    run_summary(site, dict.fromkeys(selected, "DATA"))
+    plan_reduction(site, NIGHT)
+    assert make_report(site, NIGHT).profile == "ours"
+
+
 def test_the_source_of_the_catalogue_is_kept_as_written(site: Site) -> None:
     source = "  1ES 0229+200 'b\" "
     run_catalog(site, source, [1604])
