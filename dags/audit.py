@@ -1,40 +1,30 @@
-"""Every day: what is there that should not be, and what is not there that should."""
+"""Every day: is every file what it was, is one missing, is one there that should not be."""
 
 from __future__ import annotations
 
 import os
 from datetime import datetime, timezone
-from typing import Any
 
 from airflow.sdk import dag, task
 
 from lstops.airflow.context import site_of_environment
 from lstops.airflow.declaring import dag_arguments
-from lstops.airflow.policy import submission_pool
 
 #: At noon UTC, when the night's reduction is usually over. A site may choose another cron expression; empty: by hand.
 SCHEDULE = os.environ.get("LSTOPS_AUDIT_SCHEDULE", "0 12 * * *")
 
 DOC = """
-### What is left behind
+### Is everything still what it was?
 
-- **orphans**: jobs of ours in the queue that no task waits for any more (its run was deleted, its stage is over) are
-  cancelled. Only jobs with our names *and* a record or a comment of this site are touched.
-- **files**: products against their manifests and the catalogue, published versions against their digests, what is
-  foreign, unfinished or left behind. A part of the contents is read each day, another one every day. Nothing is
-  changed; with findings the task fails and its log names each with what helps (`lstops audit` says the same).
+Products against their manifests and the catalogue, published versions against their digests, what is foreign,
+unfinished or left behind. A part of the contents is read each day, another one every day. Nothing is changed; with
+findings the task fails and its log names each with what helps (`lstops audit` says the same).
 """
 
 
 @dag(**dag_arguments("audit", DOC, schedule=SCHEDULE or None, start_date=datetime(2024, 1, 1, tzinfo=timezone.utc)))
 def audit() -> None:
-    """Wire the tasks."""
-
-    @task(pool=submission_pool())
-    def orphans(**context: Any) -> list[str]:
-        from lstops.airflow.owners import cancel_orphans
-
-        return cancel_orphans(site_of_environment(), context["ti"])
+    """Wire the task."""
 
     @task
     def files() -> str:
@@ -46,7 +36,6 @@ def audit() -> None:
             raise ProductInvalid(report.text(), "see `lstops audit`; each finding has its remedy.")
         return report.text()
 
-    orphans()
     files()
 
 

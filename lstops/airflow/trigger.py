@@ -138,7 +138,7 @@ class ClusterJobTrigger(BaseEventTrigger):  # type: ignore[misc]
         try:
             await self._cancel_until_it_works(ClusterHook(self.site, self.ssh_conn_id).async_client())
         except LstOpsError as error:
-            self.log.error("job %s could not be cancelled (the DAG audit will try): %s", self.job, error)
+            self.log.error("job %s could not be cancelled (the DAG orphans will try): %s", self.job, error)
 
     async def _cancel_until_it_works(self, client: AsyncClusterClient) -> None:
         """Raises the last LstOpsError after `_CANCEL_FOR_S`."""

@@ -16,7 +16,8 @@ import pytest
 HEAVY = ("numpy", "astropy", "tables", "h5py", "scipy", "sklearn", "matplotlib", "lstchain", "pandas", "paramiko")
 
 STAGES = {
-    "audit": ["orphans", "files"],
+    "audit": ["files"],
+    "orphans": ["cancel"],
     "nightly": ["wait_closed", "ingest", "judge", "measure", "nsb", "match", "dl2", "dl3", "collect", "index", "check",
                 "publish", "report"],
     "reduction": ["measure", "nsb", "match", "dl2", "dl3", "collect", "index", "check", "publish"],

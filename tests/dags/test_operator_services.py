@@ -147,18 +147,18 @@ def world(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterato
         (home / name).mkdir(parents=True)
     (home / "dags" / "stage.py").write_text(DAG.replace("SITE", str(site_file)))
     (home / "dags" / "approval.py").write_text(APPROVAL)
-    (home / "dags" / "audit.py").write_text((repository / "dags" / "audit.py").read_text())
+    (home / "dags" / "orphans.py").write_text((repository / "dags" / "orphans.py").read_text())
     (home / "plugins" / "lstops_plugin.py").write_text((repository / "plugins" / "lstops_plugin.py").read_text())
     services = Services(
         home,
         AirflowFolders(home, repository / "airflow.cfg", home / "dags", home / "plugins"),
-        {"LSTOPS_SITE": str(site_file), "LSTOPS_AUDIT_SCHEDULE": ""},
+        {"LSTOPS_SITE": str(site_file), "LSTOPS_ORPHANS_SCHEDULE": ""},
     )
     site = load_site(site_file)
     try:
         services.start()
         airflow = services.client("admin")
-        for dag in ("stage", "patient", "audit", "approval"):
+        for dag in ("stage", "patient", "orphans", "approval"):
             airflow.wait_for_dag(dag)
             airflow.unpause(dag)
         yield World(services, airflow, site, site_file, open_client(site))
@@ -259,7 +259,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(world: World) -> None:
     assert world.states(job) == ["COMPLETED"]
 
 
-def test_the_audit_cancels_what_nobody_waits_for(world: World) -> None:
+def test_what_nobody_waits_for_is_cancelled(world: World) -> None:
     """A worker that died with its database row, as after the metadata database was restored from an old copy."""
     waiting = world.start("waiting", "sleep 3000", 37)
     kept = world.deferred(waiting)
@@ -268,9 +268,9 @@ def test_the_audit_cancels_what_nobody_waits_for(world: World) -> None:
     resources = wanted_resources(context, (0,))
     record = prepare(context, "lstops-" + "d" * 20, (0,), resources, {}, owner=owner)
     record, _ = submit(context, world.client, record)
-    world.airflow.trigger("audit", "audit", {})
-    world.airflow.wait_for_run("audit", "audit")
-    orphans = next(t for t in world.airflow.task_instances("audit", "audit") if t.task_id == "orphans")
+    world.airflow.trigger("orphans", "now", {})
+    world.airflow.wait_for_run("orphans", "now")
+    (orphans,) = world.airflow.task_instances("orphans", "now")
     assert orphans.state == "success"
     world.until(lambda: world.states(record.job) == [f"CANCELLED by {os.getuid()}"])
     assert world.states(kept) == ["RUNNING"]
@@ -279,6 +279,12 @@ def test_the_audit_cancels_what_nobody_waits_for(world: World) -> None:
     assert "its task stage.one of never is not there any more" in log
     world.airflow.mark(world.task(waiting), "failed")
     world.until(lambda: world.states(kept) == [f"CANCELLED by {os.getuid()}"])
+
+
+def scheduler_has_seen(world: World, *words: str) -> bool:
+    """Whether it has read the state of a task whose process has ended."""
+    log = (world.services.home / "airflow/scheduler.log").read_text()
+    return any("TaskInstance Finished:" in line and all(word in line for word in words) for line in log.splitlines())
 
 
 def approval_states(world: World, run: str) -> dict[str, str | None]:
@@ -300,14 +306,10 @@ def test_a_person_is_asked_with_the_price(world: World, answer: str, then: str) 
     assert (asked["subject"], asked["body"]) == ("toy: 5000 CPU hours", "| stage | CPU (h) |")
     assert approval_states(world, answer)["compute"] is None, "nothing is computed before the answer"
 
-    def answered() -> bool:
-        """Airflow asks again if the answer came before its scheduler had seen the question: a person answers again."""
-        asked_for = approval_states(world, answer)["approve"] == "awaiting_input"
-        if asked_for and not world.airflow.request("GET", path)["response_received"]:
-            world.airflow.request("PATCH", path, json={"chosen_options": [answer], "params_input": {}})
-        return world.airflow.run("approval", answer).finished
-
-    world.until(answered)
+    # Airflow forgets an answer that comes before its scheduler has seen that the task waits, and asks again
+    world.until(lambda: scheduler_has_seen(world, f"task_id=approve, run_id={answer},", "state=awaiting_input,"))
+    world.airflow.request("PATCH", path, json={"chosen_options": [answer], "params_input": {}})
+    world.until(lambda: world.airflow.run("approval", answer).finished)
     assert world.airflow.run("approval", answer).state == "success"
     states = approval_states(world, answer)
     assert (states["compute"], states["register"]) == (then, then)

@@ -189,7 +189,7 @@ def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 120)
         time.sleep(0.02)
 
 
-SLOW = ("sh", "-c", 'echo half > "$1"; touch "$2"; sleep 600', "sh", "{out:b}")
+SLOW = ("sh", "-c", 'echo half > "$1"; touch "$2"; while :; do sleep 1; done', "sh", "{out:b}")
 
 
 def slow_plan(tmp_path: Path) -> tuple[Plan, Path]:
