@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import Param, dag, task
 
 from lstops.airflow.context import site_of_environment
-from lstops.airflow.declaring import dag_arguments, production_tasks
+from lstops.airflow.declaring import dag_arguments, optional_text, production_tasks
 from lstops.airflow.operator import PlanStageOperator
 
 #: as in lstops.operations.planning, which a DAG file does not import; a stage that a plan lacks ends at once
@@ -35,13 +35,8 @@ is missing; `lstops production holes NAME` says what that is and why.
 
 
 PARAMS = {
-    "night": Param(
-        None,
-        type=["null", "string"],
-        pattern=r"^\d{8}$",
-        title="Night",
-        description="Night (YYYYMMDD) whose selected runs give the typical NSB.",
-        section="From data",
+    "night": optional_text(
+        "Night", "Night (YYYYMMDD) whose selected runs give the typical NSB.", pattern=r"^\d{8}$", section="From data"
     ),
     "runs": Param(
         [],
@@ -51,12 +46,8 @@ PARAMS = {
         description="Run numbers, one a line, that give the typical NSB; instead of a night.",
         section="From data",
     ),
-    "profile": Param(
-        None,
-        type=["null", "string"],
-        title="Selection profile",
-        description="Name of a file in config/profiles; empty: the site's profile.",
-        section="From data",
+    "profile": optional_text(
+        "Selection profile", "Name of a file in config/profiles; empty: the site's profile.", section="From data"
     ),
     "nsb_ghz": Param(
         None,
@@ -67,43 +58,31 @@ PARAMS = {
         description="Extra NSB over the dark Monte Carlo, such as 0.14; needs target or line, and zenith range.",
         section="At a level",
     ),
-    "target": Param(
-        None,
-        type=["null", "string"],
-        title="Target",
-        description='A name of the target list, or "ra dec" in degrees: trains on the nearest declination line.',
+    "target": optional_text(
+        "Target",
+        'A name of the target list, or "ra dec" in degrees: trains on the nearest declination line.',
         section="Part of the sky",
     ),
-    "line": Param(
-        None,
-        type=["null", "string"],
+    "line": optional_text(
+        "Declination line",
+        "Such as dec_2276; instead of a target. Empty, with data: the site's line.",
         pattern=r"^dec_(min_)?\d{3,4}(_[a-z_]+)?$",
-        title="Declination line",
-        description="Such as dec_2276; instead of a target. Empty, with data: the site's line.",
         section="Part of the sky",
     ),
-    "zenith_range": Param(
-        None,
-        type=["null", "string"],
+    "zenith_range": optional_text(
+        "Zenith distances",
+        "LOW:HIGH in degrees, such as 0:35; only test nodes around pointings in that range are made.",
         pattern=r"^\d+(\.\d+)?(:\d+(\.\d+)?)?$",
-        title="Zenith distances",
-        description="LOW:HIGH in degrees, such as 0:35; only test nodes around pointings in that range are made.",
         section="Part of the sky",
     ),
-    "config": Param(
-        None,
-        type=["null", "string"],
+    "config": optional_text(
+        "Configuration of lstmcpipe",
+        "Absolute path of the YAML, on the Airflow host, with its lstchain JSON beside it.",
         pattern=r"^/.+\.ya?ml$",
-        title="Configuration of lstmcpipe",
-        description="Absolute path of the YAML, on the Airflow host, with its lstchain JSON beside it.",
         section="From a configuration",
     ),
-    "name": Param(
-        None,
-        type=["null", "string"],
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
-        title="Name",
-        description="Name of the production; empty: from date, version and level.",
+    "name": optional_text(
+        "Name", "Name of the production; empty: from date, version and level.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
     ),
 }
 

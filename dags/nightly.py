@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import Param, dag, task
 
 from lstops.airflow.context import night_work
-from lstops.airflow.declaring import dag_arguments
+from lstops.airflow.declaring import dag_arguments, optional_text
 from lstops.airflow.notifier import NightNotifier
 from lstops.airflow.operator import PlanStageOperator
 from lstops.airflow.report import NightReportOperator
@@ -46,19 +46,12 @@ Started again, it computes only what is not up to date. The DAG `reprocessing` s
         max_active_runs=2,
     ),
     params={
-        "night": Param(
-            None,
-            type=["null", "string"],
+        "night": optional_text(
+            "Night",
+            "The date before midnight as YYYYMMDD; empty: the night before the scheduled morning.",
             pattern=r"^\d{8}$",
-            title="Night",
-            description="The date before midnight as YYYYMMDD; empty: the night before the scheduled morning.",
         ),
-        "profile": Param(
-            None,
-            type=["null", "string"],
-            title="Selection profile",
-            description="Name of a file in config/profiles; empty: the site's profile.",
-        ),
+        "profile": optional_text("Selection profile", "Name of a file in config/profiles; empty: the site's profile."),
         "reprocessing": Param(
             None,
             type=["null", "object"],

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import Param, dag, task
 
 from lstops.airflow.context import site_of_environment
-from lstops.airflow.declaring import dag_arguments
+from lstops.airflow.declaring import dag_arguments, optional_text
 from lstops.airflow.operator import PlanStageOperator
 
 DOC = """
@@ -26,28 +26,23 @@ it costs.
 """
 
 
-def _empty(title: str, description: str, **schema: Any) -> Param:
-    """A field of the form that may stay empty."""
-    return Param(None, type=["null", "string"], title=title, description=description, **schema)
-
-
 @dag(
     **dag_arguments("reduction", DOC, "data", start_date=datetime(2024, 1, 1, tzinfo=timezone.utc), max_active_runs=4),
     params={
-        "target": _empty("Target", 'Name, as in config/targets.yaml, or "ra dec" in degrees; empty: see Runs.'),
+        "target": optional_text("Target", 'Name, as in config/targets.yaml, or "ra dec" in degrees; empty: see Runs.'),
         "runs": Param([], type="array", items={"type": "integer"}, title="Runs",
                       description="Only these runs; empty: every good run of the target."),
-        "since": _empty("First night", "YYYYMMDD; empty: from the beginning.", pattern=r"^\d{8}$"),
-        "until": _empty("Last night", "YYYYMMDD, included; empty: until now.", pattern=r"^\d{8}$"),
+        "since": optional_text("First night", "YYYYMMDD; empty: from the beginning.", pattern=r"^\d{8}$"),
+        "until": optional_text("Last night", "YYYYMMDD, included; empty: until now.", pattern=r"^\d{8}$"),
         "zd_min_deg": Param(0.0, type="number", minimum=0, maximum=90, title="Smallest zenith distance (deg)",
                             description="Of the mean pointing of a run."),
         "zd_max_deg": Param(75.0, type="number", minimum=0, maximum=90, title="Largest zenith distance (deg)",
                             description="Of the mean pointing of a run."),
-        "profile": _empty("Selection profile", "Name of a file in config/profiles; empty: the site's profile."),
-        "production": _empty("Production", "Models for all runs; empty: those that fit the NSB of each run."),
+        "profile": optional_text("Selection profile", "Name of a file in config/profiles; empty: the site's profile."),
+        "production": optional_text("Production", "Models for all runs; empty: those that fit the NSB of each run."),
         "nsb_tolerance_ghz": Param(None, type=["null", "number"], title="NSB tolerance (GHz)",
                                    description="Largest difference between a run and its models; empty: the site's."),
-        "cuts": _empty("Cut set", "Name of a file in config/cuts; empty: the site's."),
+        "cuts": optional_text("Cut set", "Name of a file in config/cuts; empty: the site's."),
     },
 )  # fmt: skip
 def reduction() -> None:

@@ -10,7 +10,7 @@ from airflow.sdk import Param, dag, task
 
 from lstops.airflow.approval import CostApproval
 from lstops.airflow.context import site_of_environment
-from lstops.airflow.declaring import dag_arguments
+from lstops.airflow.declaring import dag_arguments, optional_text
 
 #: one at a time: the DAG `nightly` has two places, and the other one is for tonight
 NIGHTS_AT_ONCE = int(os.environ.get("LSTOPS_REPROCESSING_NIGHTS", "1"))
@@ -31,22 +31,17 @@ there, and readers get the new versions.
 """
 
 
-def _empty(title: str, description: str, **schema: Any) -> Param:
-    """A field of the form that may stay empty."""
-    return Param(None, type=["null", "string"], title=title, description=description, **schema)
-
-
 @dag(
     **dag_arguments("reprocessing", DOC, "data"),
     params={
         "since": Param(type="string", pattern=r"^\d{8}$", title="First night", description="YYYYMMDD."),
         "until": Param(type="string", pattern=r"^\d{8}$", title="Last night", description="YYYYMMDD, included."),
-        "profile": _empty("Selection profile", "Name of a file in config/profiles; empty: the site's profile."),
-        "cuts": _empty("Cut set", "Name of a file in config/cuts; empty: the site's."),
-        "pipeline_version": _empty(
+        "profile": optional_text("Selection profile", "Name of a file in config/profiles; empty: the site's profile."),
+        "cuts": optional_text("Cut set", "Name of a file in config/cuts; empty: the site's."),
+        "pipeline_version": optional_text(
             "Version of the DL1", "Of lstosa, such as v0.13; empty: the site's.", pattern=r"^v[0-9][0-9A-Za-z.]*$"
         ),
-        "lstchain_version": _empty("Version of lstchain", "One of the site's environments; empty: the site's."),
+        "lstchain_version": optional_text("Version of lstchain", "One of the site's environments; empty: the site's."),
         "make_current": Param(
             False, type="boolean", title="Make current", description="Readers get the new versions at once."
         ),

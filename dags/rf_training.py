@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import Param, dag, task
+from airflow.sdk import dag, task
 
 from lstops.airflow.context import site_of_environment
-from lstops.airflow.declaring import dag_arguments, production_tasks
+from lstops.airflow.declaring import dag_arguments, optional_text, production_tasks
 
 #: as in lstops.operations.planning; what a retraining needs of them
 STAGES = ("tune", "train", "dl2", "irf", "report")
@@ -28,26 +28,18 @@ before. Above the limit of the site (`production.approval_cpu_h`) a person has t
         DOC,
         "monte carlo",
         params={
-            "production": Param(
-                None,
-                type=["null", "string"],
+            "production": optional_text(
+                "Production",
+                "Whose DL1 is used; `lstops production list` shows them.",
                 pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
-                title="Production",
-                description="Whose DL1 is used; `lstops production list` shows them.",
             ),
-            "line": Param(
-                None,
-                type=["null", "string"],
+            "line": optional_text(
+                "Declination line",
+                "Such as dec_2276; needed if the production has several.",
                 pattern=r"^dec_(min_)?\d{3,4}(_[a-z_]+)?$",
-                title="Declination line",
-                description="Such as dec_2276; needed if the production has several.",
             ),
-            "name": Param(
-                None,
-                type=["null", "string"],
-                pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
-                title="New name",
-                description="Name of the production with the new forests.",
+            "name": optional_text(
+                "New name", "Name of the production with the new forests.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
             ),
         },
     )

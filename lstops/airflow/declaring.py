@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from airflow.sdk import Param
+
 from lstops.airflow.approval import CostApproval
 from lstops.airflow.context import site_of_environment
 from lstops.airflow.notifier import FailureNotifier
@@ -32,6 +34,11 @@ def dag_arguments(dag_id: str, doc: str, *tags: str, **changes: Any) -> dict[str
         "doc_md": doc,
         **changes,
     }
+
+
+def optional_text(title: str, description: str, **schema: Any) -> Param:
+    """A text in the form of a DAG that may stay empty; `schema` as JSON schema has it, such as `pattern`."""
+    return Param(None, type=["null", "string"], title=title, description=description, **schema)
 
 
 def production_tasks(planned: Any, stages: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from lstops.cluster.failure import Cause, Failure
 from lstops.errors import ConfigError
 from lstops.paths import config_dir
+from lstops.plain_yaml import load_plain
 from lstops.site.model import Partition, describe
 from lstops.step.model import Frozen, Resources
 
@@ -50,7 +51,7 @@ def load_escalation(path: Path | None = None) -> Escalation:
     given = path or (Path(os.environ["LSTOPS_ESCALATION"]) if "LSTOPS_ESCALATION" in os.environ else None)
     where = given or config_dir() / "escalation.yaml"
     try:
-        return Escalation.model_validate(yaml.safe_load(where.read_text()) or {})
+        return Escalation.model_validate(load_plain(where.read_text()) or {})
     except ValidationError as error:
         raise ConfigError(f"{where}: {describe(error)}", "correct these keys.") from error
     except (OSError, yaml.YAMLError) as error:

@@ -23,6 +23,7 @@ from lstops.embedded.services import Services
 from lstops.errors import JobFailure
 from lstops.night import Night
 from lstops.paths import config_dir
+from lstops.plain_yaml import load_plain
 from lstops.site.layout import Layout
 from lstops.site.model import load_site
 from lstops.step.manifest import write_atomically
@@ -140,7 +141,7 @@ def _run(client: AirflowClient, job: Job, setting: Setting, progress: Progress) 
 
 def _write_profile(home: Path) -> Path:
     """The observatory's profile for runs of seconds."""
-    content = yaml.safe_load((config_dir() / "profiles" / "standard.yaml").read_text())
+    content = load_plain((config_dir() / "profiles" / "standard.yaml").read_text())
     content["name"] = SIZE
     content["subruns"] |= {"min_good_time_s": MIN_GOOD_TIME_S, "index": list(SUBRUN_INDEX)}
     cut = next(item for item in content["cuts"] if item["name"] == "drdi_index_selection")

@@ -10,6 +10,7 @@ from lstops.catalog.database import catalog_session
 from lstops.catalog.productions import existing_productions, previous_cards
 from lstops.errors import ConfigError, TransportError
 from lstops.night import Night
+from lstops.operations.nightly import layout_of
 from lstops.operations.production import build_plan, sample_of, tuned_settings
 from lstops.production.card_plan import CardSettings, with_report_cards
 from lstops.production.config import read_config
@@ -39,7 +40,6 @@ from lstops.production.report_card import reference_text
 from lstops.production.reuse import Existing, Fit, Method, Reuse, Settings, find_existing
 from lstops.quality.targets import load_targets
 from lstops.reduction.cuts import load_cuts
-from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.model import Plan, Stage
 
@@ -189,7 +189,7 @@ def _previous_cards(site: Site, plan: Plan) -> dict[str, str]:
             found = previous_cards(session, str(plan.context["production"]), plan.lstchain_version, level)
     except (ConfigError, TransportError):
         return {}  # without a catalogue there is nothing to compare with; `_existing` says so
-    layout = Layout(site.base, site.work)
+    layout = layout_of(site)
     return {line: path for line, path in found.items() if layout.absolute(path).exists()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +29,7 @@ def reprocess(
     """Show which nights a reprocessing has, and start it: the DAG `reprocessing` of the Airflow that is up."""
     from lstops.errors import ConfigError
     from lstops.operations.reprocessing import preview
-    from lstops.operations.request_cli import URL, airflow_client
+    from lstops.operations.request_cli import URL, airflow_client, run_id
     from lstops.reduction.reprocessing import parse_reprocessing
     from lstops.site.model import load_site
 
@@ -59,6 +58,5 @@ def reprocess(
             "set them, or start the DAG `reprocessing` on the web page.",
         )
     with client:
-        run = f"{again.name}__{datetime.now(timezone.utc):%Y%m%dT%H%M%S}"
-        started = client.trigger(DAG, run, again.model_dump(mode="json"))
+        started = client.trigger(DAG, run_id(again.name), again.model_dump(mode="json"))
     typer.echo(f"started {DAG}, run {started.run_id}; the comparison will be among the night reports")

@@ -12,7 +12,6 @@ import typer
 if TYPE_CHECKING:
     from lstops.embedded.rest import AirflowClient
     from lstops.operations.request import RequestPlan
-    from lstops.reduction.request import ReductionRequest
     from lstops.site.model import Site
 
 DAG = "reduction"
@@ -74,13 +73,13 @@ def reduce(
         typer.echo(f"stored {plan_id}. No Airflow is configured ({URL} or LSTOPS_HOME): nothing was started.")
         return
     with client:
-        started = client.trigger(DAG, run_id(request), request.model_dump(mode="json"))
+        started = client.trigger(DAG, run_id(request.name), request.model_dump(mode="json"))
     typer.echo(f"started {DAG}, run {started.run_id}; the bundle will be in DL3/requests/{request.name}")
 
 
-def run_id(request: ReductionRequest) -> str:
-    """Id of a DAG run: the request, and when it was asked for."""
-    return f"{request.name}__{datetime.now(timezone.utc):%Y%m%dT%H%M%S}"
+def run_id(name: str) -> str:
+    """Id of a DAG run: the name of what was asked for, and when."""
+    return f"{name}__{datetime.now(timezone.utc):%Y%m%dT%H%M%S}"
 
 
 def airflow_client() -> AirflowClient | None:

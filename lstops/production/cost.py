@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from lstops.errors import ConfigError
 from lstops.paths import config_dir
+from lstops.plain_yaml import load_plain
 from lstops.site.layout import Layout
 from lstops.site.model import Site, describe
 from lstops.step.assess import Assessment, Standing, assess
@@ -82,7 +83,7 @@ def assumed_rates(path: Path | None = None) -> dict[str, Rate]:
     """
     where = path or config_dir() / "costs.yaml"
     try:
-        document = yaml.safe_load(where.read_text())
+        document = load_plain(where.read_text())
         return {str(kind): Rate.model_validate(rate) for kind, rate in document["rates"].items()}
     except OSError as error:
         raise ConfigError(f"cannot read {where}: {error.strerror}.", "restore the file.") from error

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from lstops.errors import ConfigError, ProductInvalid
 from lstops.paths import config_dir
+from lstops.plain_yaml import load_plain
 from lstops.production.report_card import EnergyBin, NodeCard, ReportCard
 from lstops.production.reuse import SAME_LEVEL_GHZ
 from lstops.site.model import describe
@@ -75,7 +76,7 @@ def load_gates(name: str) -> Gates:
     """
     path = config_dir() / "gates" / f"{name}.yaml"
     try:
-        return Gates.model_validate(yaml.safe_load(path.read_text()))
+        return Gates.model_validate(load_plain(path.read_text()))
     except OSError as error:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise ConfigError(f"cannot read the gates {path}: {error.strerror}.", f"use one of: {known}.") from error

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from lstops.errors import ConfigError
 from lstops.paths import config_dir
+from lstops.plain_yaml import load_plain
 from lstops.step.model import Frozen
 
 _NODE = re.compile(r"^(?P<prefix>node_(?:corsika_)?theta_)(?P<zd>\d+(?:\.\d+)?)_az_(?P<az>\d+(?:\.\d+)?)_$")
@@ -296,7 +297,7 @@ def load_grid(path: Path | None = None) -> Grid:
     """
     where = path or config_dir() / "grids" / "lstprod2.yaml"
     try:
-        read = _GridFile.model_validate(yaml.safe_load(where.read_text()))
+        read = _GridFile.model_validate(load_plain(where.read_text()))
     except OSError as error:
         raise ConfigError(f"cannot read the grid {where}: {error.strerror}.", "correct the path.") from error
     except (yaml.YAMLError, ValidationError) as error:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lstops.errors import ConfigError
+from lstops.plain_yaml import load_plain
 from lstops.publish import model
 from lstops.publish.model import Supersession, Withdrawal
 from lstops.site.layout import Layout
@@ -42,7 +43,7 @@ def is_usable(version: Path, layout: Layout) -> bool:
 
 def _read(path: Path) -> dict[str, str] | None:
     try:
-        document = yaml.safe_load(path.read_text())
+        document = load_plain(path.read_text())
     except FileNotFoundError:
         return None
     except yaml.YAMLError:

@@ -79,5 +79,5 @@ def test_every_field_of_the_request_is_in_the_form_of_the_dag(repository: Path) 
     """The DAG refuses what it does not know, and the request what the DAG made up."""
     text = (repository / "dags/reduction.py").read_text()
     fields = set(ReductionRequest.model_fields)
-    assert fields == set(re.findall(r'^        "(\w+)": (?:_empty|Param)\(', text, re.MULTILINE))
-    assert run_id(ReductionRequest(target="Crab")).startswith("Crab_all_")
+    assert fields == set(re.findall(r'^        "(\w+)": (?:optional_text|Param)\(', text, re.MULTILINE))
+    assert run_id(ReductionRequest(target="Crab").name).startswith("Crab_all_")
