@@ -139,10 +139,13 @@ def kill_mark(layout: Layout, record: JobRecord) -> Path:
     return jobs_dir(layout, record.plan_id) / f"{record.name}.killed"
 
 
-def all_records(layout: Layout) -> list[JobRecord]:
-    """Every readable record of a site, latest first."""
+def all_records(layout: Layout, touched_last: int | None = None) -> list[JobRecord]:
+    """The readable records of a site, latest first; with `touched_last` only so many files, those written last."""
     found = []
-    for path in (layout.base / layout.work / "plans").glob("*/jobs/*.json"):
+    paths = list((layout.base / layout.work / "plans").glob("*/jobs/*.json"))
+    if touched_last is not None:
+        paths = sorted(paths, key=lambda path: path.stat().st_mtime)[-touched_last:]
+    for path in paths:
         try:
             found.append(JobRecord.model_validate_json(path.read_bytes()))
         except ValidationError:

@@ -113,7 +113,7 @@ def _show(site: Site, made: RequestPlan) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from lstops.production.cost import plan_cost
+    from lstops.production.cost import cost_table, plan_cost
     from lstops.quality.overlay import subrun_words
 
     console, about = Console(), made.plan.context["runs"]
@@ -128,10 +128,4 @@ def _show(site: Site, made: RequestPlan) -> None:
         for subject, (reason, remedy) in sorted(made.causes.items()):
             blocked.add_row(*map(Text, (subject, reason, remedy)))
         console.print(blocked)
-    costs = Table("stage", "steps", "to do", "CPU (h)", "memory (MB)", "disk (GB)", "by")
-    for cost in plan_cost(site, made.plan):
-        costs.add_row(
-            cost.stage, str(cost.steps), str(cost.to_do), f"{cost.cpu_h:.2f}", str(cost.mem_mb),
-            f"{cost.disk_gb:.1f}", cost.basis,
-        )  # fmt: skip
-    console.print(costs)
+    console.print(cost_table("", plan_cost(site, made.plan)))

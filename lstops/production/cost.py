@@ -1,4 +1,4 @@
-"""What a plan costs in CPU hours, memory and disk, by what steps of the same kind took before, else by assumption."""
+"""What a plan costs: CPU hours, memory, disk, queueing; by what steps of its kinds took before, else by assumption."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import Field, ValidationError
 
+from lstops.cluster.waits import QueueWaits, queue_waits
 from lstops.errors import ConfigError
 from lstops.paths import config_dir
 from lstops.plain_yaml import load_plain
@@ -62,6 +63,8 @@ class StageCost:
     disk_gb : float
     basis : str
         "history (n steps)", "assumed", or both.
+    queue_min : float or None
+        What its submissions waited for their first step before (median, minutes); None: nothing was submitted yet.
     """
 
     stage: str
@@ -71,6 +74,7 @@ class StageCost:
     mem_mb: int
     disk_gb: float
     basis: str
+    queue_min: float | None = None
 
 
 def assumed_rates(path: Path | None = None) -> dict[str, Rate]:
@@ -127,11 +131,15 @@ def history(layout: Layout, plan: Plan) -> dict[str, Rate]:
 def plan_cost(site: Site, plan: Plan) -> tuple[StageCost, ...]:
     """Cost of what is left to do of a plan, stage by stage."""
     layout = Layout(site.base, site.work)
-    return estimate(plan, assess(plan, layout, site), history(layout, plan), assumed_rates())
+    return estimate(plan, assess(plan, layout, site), history(layout, plan), assumed_rates(), queue_waits(layout))
 
 
 def estimate(
-    plan: Plan, assessed: Sequence[Assessment], seen: Mapping[str, Rate], assumed: Mapping[str, Rate]
+    plan: Plan,
+    assessed: Sequence[Assessment],
+    seen: Mapping[str, Rate],
+    assumed: Mapping[str, Rate],
+    waits: QueueWaits,
 ) -> tuple[StageCost, ...]:
     """Cost of the steps that are not done.
 
@@ -154,6 +162,7 @@ def estimate(
                 mem_mb=max((step.resources.mem_mb for step in left), default=0),
                 disk_gb=sum(r.output_mb * len(s.outputs) for r, s in zip(rates, left, strict=True)) / 1000,
                 basis=_basis({step.kind for step in left}, seen),
+                queue_min=waits.of(stage.name) if left else 0.0,
             )
         )
     return tuple(costs)
@@ -177,11 +186,13 @@ def cost_table(title: str, costs: Sequence[StageCost]) -> Table:
     """For a terminal."""
     from rich.table import Table
 
-    table = Table("stage", "steps", "to do", "CPU (h)", "memory (MB)", "disk (GB)", "by", title=title)
+    table = Table(
+        "stage", "steps", "to do", "CPU (h)", "memory (MB)", "disk (GB)", "queue (min)", "by", title=title or None
+    )
     for cost in costs:
-        numbers = (cost.steps, cost.to_do, f"{cost.cpu_h:.2f}", cost.mem_mb, f"{cost.disk_gb:.1f}", cost.basis)
-        table.add_row(cost.stage, *map(str, numbers))
+        table.add_row(*_cells(cost))
     table.add_section()
+    waits = [cost.queue_min for cost in costs]
     total = StageCost(
         "all",
         steps=sum(c.steps for c in costs),
@@ -190,7 +201,16 @@ def cost_table(title: str, costs: Sequence[StageCost]) -> Table:
         mem_mb=max((c.mem_mb for c in costs), default=0),
         disk_gb=sum(c.disk_gb for c in costs),
         basis="",
+        # one stage after the other
+        queue_min=None if None in waits else sum(wait for wait in waits if wait is not None),
     )
-    table.add_row("all", str(total.steps), str(total.to_do), f"{total.cpu_h:.2f}", str(total.mem_mb),
-                  f"{total.disk_gb:.1f}", "")  # fmt: skip
+    table.add_row(*_cells(total))
     return table
+
+
+def _cells(cost: StageCost) -> tuple[str, ...]:
+    queue = "?" if cost.queue_min is None else f"{cost.queue_min:.1f}"
+    return (
+        cost.stage, str(cost.steps), str(cost.to_do), f"{cost.cpu_h:.2f}", str(cost.mem_mb),
+        f"{cost.disk_gb:.1f}", queue, cost.basis,
+    )  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lstops.cluster.waits import QueueWaits
 from lstops.errors import ConfigError
 from lstops.nsb.tailcuts import noise_mismatch_percent
 from lstops.operations.planning import ProductionRequest, check_request, plan_request, store
@@ -184,19 +185,22 @@ def test_cost_is_by_history_where_there_is_one(site: Site) -> None:
     plan = plan_level(crab(), site, GRID, raw_events)
     found = assess(plan, Layout(site.base, site.work), site)
     assumed = assumed_rates()
-    rough = {c.stage: c for c in estimate(plan, found, {}, assumed)}
+    rough = {c.stage: c for c in estimate(plan, found, {}, assumed, QueueWaits())}
     n_files = sum(len(step.commands) for step in plan.stage("r0_to_dl1").steps)
     assert rough["r0_to_dl1"].cpu_h == pytest.approx(n_files * assumed["r0-to-dl1"].cpu_s / 3600)
     assert rough["r0_to_dl1"].basis == "assumed"
     seen = {"r0-to-dl1": Rate(cpu_s=36, output_mb=10, peak_mb=900, n_steps=7)}
-    better = {c.stage: c for c in estimate(plan, found, seen, assumed)}
+    waits = QueueWaits({"r0_to_dl1": 12.0}, 3.0)
+    better = {c.stage: c for c in estimate(plan, found, seen, assumed, waits)}
     assert better["r0_to_dl1"].cpu_h == pytest.approx(n_files * 0.01)
     assert better["r0_to_dl1"].basis == "history (7 steps)"
-    assert better["train_pipe"] == rough["train_pipe"]
+    assert better["train_pipe"] == replace(rough["train_pipe"], queue_min=3.0)
+    assert (rough["r0_to_dl1"].queue_min, better["r0_to_dl1"].queue_min) == (None, 12.0)
     done = [replace_state(a) for a in found]
-    assert sum(c.cpu_h for c in estimate(plan, done, {}, assumed)) == 0
+    assert {c.queue_min for c in estimate(plan, done, {}, assumed, QueueWaits())} == {0.0}
+    assert sum(c.cpu_h for c in estimate(plan, done, {}, assumed, waits)) == 0
     with pytest.raises(ConfigError, match="nothing is known about the cost of 'config'"):
-        estimate(plan, found, {}, {})
+        estimate(plan, found, {}, {}, waits)
 
 
 def replace_state(assessment: Assessment) -> Assessment:
