@@ -25,6 +25,7 @@ from lstops.production.from_lstmcpipe import (
 from lstops.production.gates import load_gates
 from lstops.production.grid import Grid, Line, Node, known_grid
 from lstops.production.level import RAW, LevelRequest, checked_level, lstmcpipe_config, plan_level
+from lstops.production.naming import checked_name
 from lstops.production.needs import (
     Around,
     ZenithRange,
@@ -140,6 +141,12 @@ def check_request(request: ProductionRequest) -> None:
         raise ConfigError("both --target and --line are given.", "give one: a target means its nearest line.")
     if request.all_sky and any(sky[:3]):
         raise ConfigError("--all-sky needs no target, line or zenith range.", "give one or the other.")
+    if request.name is not None:
+        checked_name(request.name)
+    for level in request.levels_ghz:
+        checked_level(level)
+    if wrong := [run for run in request.runs if run < 1]:
+        raise ConfigError(f"{wrong[0]} is no run number.", "name runs as 2001,2002.")
     if request.levels_ghz and not request.all_sky:
         if not (request.target or request.lines):
             raise ConfigError("--nsb does not say which part of the sky.", "add --target or --line, or --all-sky.")
@@ -260,7 +267,7 @@ class _Planner:
         return [
             planned
             for level in self.request.levels_ghz
-            for planned in self._level(checked_level(level), lines, around.nodes, warnings)
+            for planned in self._level(level, lines, around.nodes, warnings)
         ]
 
     def _level(

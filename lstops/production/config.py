@@ -11,11 +11,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from lstops.errors import ConfigError
 from lstops.production.documents import InvalidProductionError, problems_of, read_yaml, write_atomically, yaml_text
 from lstops.production.lstchain_config import LstchainConfig, read_lstchain_config
+from lstops.production.naming import is_name
 from lstops.production.old_dialect import OldProduction, convert, is_old_dialect, read_old
 from lstops.production.stages import Path_, StageName, Stages
 from lstops.step.model import Frozen
@@ -26,7 +27,14 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
+def _as_name(value: str) -> str:
+    if not is_name(value):
+        raise ValueError("cannot name a production (one folder: letters, digits, _ . and -)")
+    return value
+
+
 Text = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]
+Name = Annotated[Text, AfterValidator(_as_name)]
 
 
 class WorkflowKind(str, Enum):
@@ -60,7 +68,7 @@ class LstmcpipeConfig(Frozen):
     """One lstmcpipe YAML of the present dialect."""
 
     workflow_kind: WorkflowKind
-    prod_id: Text
+    prod_id: Name
     source_environment: SourceEnvironment
     slurm_config: SlurmConfig | None = None
     lstmcpipe_version: Text | None = None

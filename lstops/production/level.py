@@ -72,7 +72,7 @@ def checked_level(level_ghz: float) -> float:
             f"{level_ghz:g} GHz is no level of extra NSB.",
             f"give 0 (dark) to {MAX_LEVEL_GHZ:g} GHz; the standard grid reaches from 0.00 to 2.34.",
         )
-    return level_ghz
+    return level_ghz + 0.0  # -0.0 is dark too
 
 
 def plan_level(request: LevelRequest, site: Site, grid: Grid, lister: Lister) -> Plan:

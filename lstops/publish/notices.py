@@ -57,14 +57,17 @@ def write_notice(version: Path, name: str, fields: dict[str, str]) -> None:
     text = _HEADLINE[name] + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     # Written beside the version and moved in: a half-written notice would be a foreign file of the version.
     temporary = version.parent / f"{TEMPORARY}{os.getpid()}"
-    with temporary.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.chmod(0o440)
-    version.chmod(0o750)
-    os.rename(temporary, version / name)
-    seal(version)
+    try:
+        with temporary.open("w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o440)
+        version.chmod(0o750)
+        os.rename(temporary, version / name)
+    finally:
+        temporary.unlink(missing_ok=True)
+        seal(version)
 
 
 def seal(version: Path) -> None:

@@ -178,8 +178,11 @@ def point_current(folder: Path, version: str | None) -> None:
     else:
         temporary = folder / f"{POINTER_PREFIX}{os.getpid()}"
         temporary.unlink(missing_ok=True)
-        temporary.symlink_to(version)
-        os.replace(temporary, pointer)
+        try:
+            temporary.symlink_to(version)
+            os.replace(temporary, pointer)
+        finally:
+            temporary.unlink(missing_ok=True)
     sync_folder(folder)
 
 

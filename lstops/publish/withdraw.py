@@ -121,6 +121,7 @@ def supersede(
 def _take_up(folder: Path, version: str, wait_s: float) -> None:
     """A version that was only published beside another one, and is now the one to use, becomes current."""
     with storage_errors(folder), locked(folder, wait_s):
+        remove_leftovers(folder)
         current = current_version(folder)
         if is_beside(folder / version, folder / current if current else None):
             point_current(folder, version)

@@ -143,6 +143,7 @@ class _Attempt:
     def run(self) -> Ending:
         versions = software_versions(self.site, self.step)
         with self._lock():
+            self._clear_staging()
             makers = {o.path: s.label for s in self.plan.steps()[: self.index] for o in s.outputs}
             reader = InputReader(self.layout)
             self.records = [reader.record(i, makers.get(i.path)) for i in self.step.inputs]
@@ -186,12 +187,15 @@ class _Attempt:
             stream.flush()
             yield
 
-    @contextlib.contextmanager
-    def _staging(self) -> Iterator[Staging]:
-        """A fresh staging folder; what a dead attempt left behind goes first (we hold the lock)."""
-        self.layout.staging.mkdir(parents=True, exist_ok=True)
+    def _clear_staging(self) -> None:
+        """What a dead attempt left behind goes (we hold the lock), also if it had finished the product."""
         for left in self.layout.staging.glob(f"{self.identity}-*"):
             shutil.rmtree(left, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _staging(self) -> Iterator[Staging]:
+        """A fresh staging folder."""
+        self.layout.staging.mkdir(parents=True, exist_ok=True)
         root = self.layout.staging / f"{self.identity}-{os.getpid()}"
         try:
             yield Staging.make(root, self.step, self.layout)
