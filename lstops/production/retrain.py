@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import PurePosixPath
 
 from lstops.errors import ConfigError
 from lstops.production.grid import line_in_path
+from lstops.production.naming import checked_name
 from lstops.production.plan import forest_update
 from lstops.site.model import Site
 from lstops.step.model import ArtifactKind, Input, Output, Plan, Stage, Step
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 _MADE = (ArtifactKind.MODELS, ArtifactKind.DL2, ArtifactKind.IRF)
 
 
@@ -32,10 +31,8 @@ def plan_retraining(source: Plan, line: str, name: str, site: Site) -> Plan:
         If the name is none or that of the source, or the source trains no forests of this line.
     """
     old = str(source.context["production"])
-    if not _NAME.match(name) or name == old:
-        raise ConfigError(
-            f"{name!r} cannot name forests retrained from {old}.", "give a new name of letters, digits, _ . and -."
-        )
+    if checked_name(name) == old:
+        raise ConfigError(f"forests retrained from {old} cannot have the same name.", "give a new one.")
     return _Retraining(source, line, old, name, site).plan()
 
 
