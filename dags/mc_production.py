@@ -9,9 +9,7 @@ from airflow.sdk import Param, dag, task
 from lstops.airflow.context import site_of_environment
 from lstops.airflow.declaring import dag_arguments, optional_text, production_tasks
 from lstops.airflow.operator import PlanStageOperator
-
-#: as in lstops.operations.planning, which a DAG file does not import; a stage that a plan lacks ends at once
-STAGES = ("tune", "r0_to_dl1", "dl1ab", "split", "merge", "train", "dl2", "irf", "sensitivity", "report")
+from lstops.production.branches import LINE_STAGES
 
 DOC = """
 ### Monte Carlo whose night-sky background is that of the data
@@ -29,8 +27,11 @@ worked out; above the limit of the site (`production.approval_cpu_h`) a person h
 At the end comes a report card, and the production is registered if it passes the gates (`config/gates`); `nightly` then
 finds it. An equal one that is registered already is not made again.
 
-A stage fails if one of its steps does: a production with a hole is not registered. Started again, it computes only what
-is missing; `lstops production holes NAME` says what that is and why.
+Every declination line goes through its stages (group `line`) at its own pace; the data of the test nodes (group
+`common`) are made meanwhile, and waited for when the line comes to its DL2. A node that fails takes nothing with it but
+what is made of it: the stage is red, the others go on, and in the end the registration is refused, because a production
+with a hole is not registered. Started again, it computes only what is missing; `lstops production holes NAME` says what
+that is and why.
 """
 
 
@@ -113,7 +114,7 @@ def mc_production() -> None:
     measurement = prepare()
     planned = plan()
     measurement >> PlanStageOperator(task_id="nsb", plan_id=measurement, stage="nsb") >> planned
-    production_tasks(planned, STAGES)
+    production_tasks(planned, LINE_STAGES)
 
 
 mc_production()

@@ -24,6 +24,10 @@ from lstops.step.assess import Assessment, Standing
 _ACCOUNTING_WAIT_S, _ACCOUNTING_EVERY_S = 60.0, 2.0
 
 
+class EarlierHolesError(AirflowFailException):  # type: ignore[misc]
+    """A stage is not whole because of what is missing from stages before it; their tasks have said why."""
+
+
 def complete_accounting(client: ClusterClient, record: JobRecord) -> Sequence[AccountingRow]:
     """Accounting of an ended job, once it is complete (or as it is after a while).
 
@@ -91,24 +95,34 @@ def result_of(
     Raises
     ------
     AirflowFailException
-        With the list of steps beyond help, where the stage may not go on without them.
+        With the list of steps beyond help, where the production may not be without them.
+    EarlierHolesError
+        If the only steps that are missing wait for steps of other stages.
     """
     known = {trouble.index for trouble in state.troubles}
     blocked = tuple(t for t in blocked_steps(assessments) if t.index not in known)
+    waiting = {found.index for found in assessments if found.state is Standing.WAITING}
     troubles = (*state.troubles, *blocked)
     done = [found.index for found in assessments if found.state is Standing.DONE]
-    if troubles and not stage.quarantine:
+    own = [trouble for trouble in troubles if trouble.index not in waiting]
+    if own and not stage.quarantine:
         raise AirflowFailException(
-            f"{len(troubles)} of {len(assessments)} steps of stage {stage.stage} are beyond help:\n"
-            + "\n".join(_line(trouble) for trouble in troubles)
+            f"{len(own)} of {len(assessments)} steps of stage {stage.name} are beyond help:\n"
+            + "\n".join(_line(trouble) for trouble in own)
+        )
+    if troubles and not stage.quarantine:
+        raise EarlierHolesError(
+            f"{len(troubles)} of {len(assessments)} steps of stage {stage.name} wait for steps of earlier stages that "
+            f"are missing; {len(done)} are up to date:\n" + "\n".join(_line(trouble) for trouble in troubles)
         )
     for trouble in troubles:
         log.warning("quarantined: %s", _line(trouble))
     if not troubles:
-        log.info("stage %s: all %d steps are up to date", stage.stage, len(done))
+        log.info("stage %s: all %d steps are up to date", stage.name, len(done))
     return {
         "plan_id": stage.plan_id,
         "stage": stage.stage,
+        "branch": stage.branch,
         "done": done,
         "computed": len(set(state.ran) & set(done)),
         "quarantined": [{k: v for k, v in asdict(t).items() if k != "log_tail"} for t in troubles],

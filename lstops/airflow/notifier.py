@@ -13,6 +13,7 @@ from airflow.sdk import BaseNotifier
 from airflow.sdk.configuration import conf
 
 from lstops.airflow.context import night_of
+from lstops.airflow.ending import EarlierHolesError
 from lstops.errors import LstOpsError
 from lstops.report.message import Message, compose, failure_message, night_message
 from lstops.site.model import Site, load_site
@@ -60,13 +61,18 @@ class ShiftNotifier(BaseNotifier):  # type: ignore[misc]
 
 
 class FailureNotifier(ShiftNotifier):
-    """For `on_failure_callback` of tasks: Airflow calls it after the last try, and not for tasks further down."""
+    """For `on_failure_callback` of tasks: Airflow calls it after the last try, and not for tasks further down.
+
+    A stage that is not whole because of what is missing from stages before it is no news.
+    """
 
     event = NotifyEvent.FAILURE
 
-    def message(self, site: Site, context: Mapping[str, Any]) -> Message:
+    def message(self, site: Site, context: Mapping[str, Any]) -> Message | None:
         """What failed, why, what helps, and the log."""
         ti, error = context.get("ti"), context.get("exception")
+        if isinstance(error, EarlierHolesError):
+            return None
         where = f"{ti.dag_id}, {ti.task_id}" if ti is not None else "a task"
         if isinstance(error, LstOpsError):
             what, remedy = error.what, error.remedy

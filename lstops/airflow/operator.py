@@ -42,6 +42,8 @@ class PlanStageOperator(SubmittingOperator):
         Of a plan saved in the site's work area (templated).
     stage : str
         Name of the stage (templated).
+    branch : str, optional
+        Only the steps of this branch of the plan (templated); default: the whole stage.
     site : str, optional
         Site file; default: the environment variable LSTOPS_SITE.
     ssh_conn_id : str, optional
@@ -52,11 +54,11 @@ class PlanStageOperator(SubmittingOperator):
     Returns
     -------
     dict
-        `plan_id`, `stage`, `done` (indices), `computed` (number of steps that ran), `quarantined` (list of dicts with
-        index, label, subject, cause, what, remedy, log) and `jobs` (numbers).
+        `plan_id`, `stage`, `branch`, `done` (indices), `computed` (number of steps that ran), `quarantined` (list of
+        dicts with index, label, subject, cause, what, remedy, log) and `jobs` (numbers).
     """
 
-    template_fields: Sequence[str] = ("plan_id", "stage", "site")
+    template_fields: Sequence[str] = ("plan_id", "stage", "branch", "site")
     ui_color = "#d5e8f3"
 
     def __init__(
@@ -64,6 +66,7 @@ class PlanStageOperator(SubmittingOperator):
         *,
         plan_id: str,
         stage: str,
+        branch: str | None = None,
         site: str | None = None,
         ssh_conn_id: str | None = None,
         wait_s: float | None = None,
@@ -76,7 +79,7 @@ class PlanStageOperator(SubmittingOperator):
         kwargs.setdefault("pool", submission_pool())
         kwargs["retries"] = max(kwargs["retries"], MIN_RETRIES)
         super().__init__(**kwargs)
-        self.plan_id, self.stage, self.site = plan_id, stage, site
+        self.plan_id, self.stage, self.branch, self.site = plan_id, stage, branch, site
         self.ssh_conn_id, self.wait_s, self.settle_s = ssh_conn_id, wait_s, settle_s
         self._hook: ClusterHook | None = None
 
@@ -144,7 +147,7 @@ class PlanStageOperator(SubmittingOperator):
     # -- rounds --------------------------------------------------------------------------------------------------
     def _open(self, context: Any) -> tuple[StageContext, ClusterClient, RoundStore]:
         self._hook = ClusterHook(self.site, self.ssh_conn_id)
-        stage = StageContext.load(self._hook.site, self.plan_id, self.stage)
+        stage = StageContext.load(self._hook.site, self.plan_id, self.stage, self.branch)
         return stage, self._hook.client, RoundStore(context)
 
     def _reattach(self, stage: StageContext, client: ClusterClient, state: RoundState) -> JobRecord | None:
@@ -191,7 +194,7 @@ class PlanStageOperator(SubmittingOperator):
         self.log.info(
             "%s, stage %s: %d of %d steps are up to date, %d to do",
             stage.plan.title,
-            self.stage,
+            stage.name,
             ready,
             len(assessments),
             len(todo),
@@ -281,7 +284,7 @@ class PlanStageOperator(SubmittingOperator):
             return self._advance(context, stage, client, store, state.fresh())
         if verdict.cancelled:
             who = next(t.what for t in verdict.beyond_help if t.cause == Cause.CANCELLED.value)
-            raise AirflowFailException(f"job {record.job} of stage {self.stage}: {who} Clear the task to run it again.")
+            raise AirflowFailException(f"job {record.job} of stage {stage.name}: {who} Clear the task to run it again.")
         wanted = state.left
         if verdict.retries:
             resources, tries, exclude = next_round(record, verdict.retries)

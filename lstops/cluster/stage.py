@@ -28,14 +28,15 @@ from lstops.step.plans import load_plan
 
 @dataclass(frozen=True)
 class StageContext:
-    """A stage of a plan at a site."""
+    """A stage of a plan at a site, or one branch in it."""
 
     site: Site
     plan: Plan
     stage: str
+    branch: str | None = None
 
     @classmethod
-    def load(cls, site: Site, plan_id: str, stage: str) -> StageContext:
+    def load(cls, site: Site, plan_id: str, stage: str, branch: str | None = None) -> StageContext:
         """Read the plan from the site's work area.
 
         Raises
@@ -45,7 +46,7 @@ class StageContext:
         """
         plan = load_plan(Layout(site.base, site.work).plan_file(plan_id))
         plan.stage(stage)
-        return cls(site, plan, stage)
+        return cls(site, plan, stage, branch)
 
     @property
     def layout(self) -> Layout:
@@ -58,6 +59,11 @@ class StageContext:
         return self.plan.plan_id
 
     @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.stage} of {self.branch}" if self.branch else self.stage
+
+    @property
     def quarantine(self) -> bool:
         """True if a step beyond help does not fail the stage."""
         return self.plan.stage(self.stage).quarantine
@@ -68,7 +74,7 @@ class StageContext:
 
     def assess(self) -> tuple[Assessment, ...]:
         """Where each step of the stage stands."""
-        return assess(self.plan, self.layout, self.site, self.stage)
+        return assess(self.plan, self.layout, self.site, self.stage, self.branch)
 
 
 def wanted_resources(context: StageContext, indices: Collection[int]) -> Resources:

@@ -12,6 +12,7 @@ from lstops.errors import ConfigError, TransportError
 from lstops.night import Night
 from lstops.operations.nightly import layout_of
 from lstops.operations.production import build_plan, sample_of, tuned_settings
+from lstops.production.branches import DAG_STAGES, with_branches
 from lstops.production.card_plan import CardSettings, with_report_cards
 from lstops.production.config import read_config
 from lstops.production.cost import StageCost, plan_cost
@@ -44,8 +45,6 @@ from lstops.reduction.cuts import load_cuts
 from lstops.site.model import Site
 from lstops.step.model import Plan, Stage
 
-#: Tasks of the DAG `mc_production`, in order.
-DAG_STAGES = ("tune", "r0_to_dl1", "dl1ab", "split", "merge", "train", "dl2", "irf", "sensitivity", "report")
 # stages of lstmcpipe that go by another name there
 _DAG_NAMES = {
     "config": "tune",
@@ -183,9 +182,9 @@ def in_dag_stages(plan: Plan) -> Plan:
 
 
 def complete(site: Site, plan: Plan) -> Plan:
-    """The plan with its report cards, in the stages of the DAG."""
+    """The plan with its report cards, in the stages and branches of the DAG."""
     settings = CardSettings(load_gates(site.production.gates), reference_text(), _previous_cards(site, plan))
-    return in_dag_stages(with_report_cards(plan, settings, site))
+    return with_branches(in_dag_stages(with_report_cards(plan, settings, site)))
 
 
 def _previous_cards(site: Site, plan: Plan) -> dict[str, str]:

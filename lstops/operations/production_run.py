@@ -13,6 +13,7 @@ from lstops.nsb.plan import STAGE, plan_nsb
 from lstops.operations.nightly import ingest, judge, layout_of, plan_nsb_measurement, subruns_of
 from lstops.operations.planning import ProductionRequest, check_request, plan_request, store
 from lstops.operations.production import sample_of
+from lstops.production.branches import lines_of
 from lstops.production.cost import StageCost, cost_table, plan_cost
 from lstops.production.needs import ZenithRange
 from lstops.site.model import Site
@@ -92,6 +93,11 @@ def plan_run(site: Site, request: ProductionRequest) -> tuple[str | None, str]:
         )
     store(site, plans)
     return (plans[0].plan.plan_id if plans and plans[0].plan else None), notes
+
+
+def lines(site: Site, plan_id: str) -> tuple[str, ...]:
+    """The declination lines of a plan, each of which goes through the stages at its own pace."""
+    return lines_of(load_plan(layout_of(site).plan_file(plan_id)))
 
 
 def preview(site: Site, plan_id: str) -> dict[str, Any]:

@@ -41,8 +41,10 @@ class Assessment:
     reason: str
 
 
-def assess(plan: Plan, layout: Layout, site: Site, stage: str | None = None) -> tuple[Assessment, ...]:
-    """Assess every step of a plan, or of one stage."""
+def assess(
+    plan: Plan, layout: Layout, site: Site, stage: str | None = None, branch: str | None = None
+) -> tuple[Assessment, ...]:
+    """Assess every step of a plan, or of one stage, or of one branch in a stage."""
     reader = InputReader(layout)
     states: dict[str, Standing] = {}
     found: list[Assessment] = []
@@ -50,7 +52,7 @@ def assess(plan: Plan, layout: Layout, site: Site, stage: str | None = None) -> 
         state, reason = _assess_step(step, states, reader, layout, environment_version(site, step))
         states.update({output.path: state for output in step.outputs})
         found.append(Assessment(index, step, state, reason))
-    wanted = range(len(found)) if stage is None else plan.indices(stage)
+    wanted = range(len(found)) if stage is None else plan.indices(stage, branch)
     return tuple(found[i] for i in wanted)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import PurePosixPath
 from typing import Annotated, Any
@@ -139,6 +140,9 @@ class Step(Frozen):
         Small text files (configurations) that the runner writes for the commands; part of the key.
     environment : str
         Version of lstchain (a key of the site's environments) in which the step runs, or `CORE_ENVIRONMENT`.
+    branch : str or None
+        Part of the plan that goes through the stages at its own pace (a declination line of a production); no part of
+        the key.
     """
 
     kind: Name
@@ -150,6 +154,7 @@ class Step(Frozen):
     files: dict[str, str] = Field(default_factory=dict)
     resources: Resources = Resources()
     environment: str
+    branch: Name | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Step:
@@ -259,12 +264,13 @@ class Plan(Frozen):
                 return stage
         raise ConfigError(f"plan {self.plan_id} has no stage {name!r}.", f"use one of {[s.name for s in self.stages]}.")
 
-    def indices(self, stage_name: str) -> range:
-        """Indices (see `steps`) of one stage."""
+    def indices(self, stage_name: str, branch: str | None = None) -> Sequence[int]:
+        """Indices (see `steps`) of one stage, or of one branch in it."""
         first = 0
         for stage in self.stages:
             if stage.name == stage_name:
-                return range(first, first + len(stage.steps))
+                every = range(first, first + len(stage.steps))
+                return every if branch is None else [i for i in every if stage.steps[i - first].branch == branch]
             first += len(stage.steps)
         self.stage(stage_name)
         raise AssertionError("unreachable")

@@ -22,9 +22,12 @@ STAGES = {
                 "publish", "report"],
     "reduction": ["measure", "nsb", "match", "dl2", "dl3", "collect", "index", "check", "publish"],
     "reprocessing": ["prepare", "approve", "night", "compare"],
-    "mc_production": ["prepare", "nsb", "plan", "preview", "approve", "tune", "r0_to_dl1", "dl1ab", "split", "merge",
-                      "train", "dl2", "irf", "sensitivity", "report", "register"],
-    "rf_training": ["plan", "preview", "approve", "tune", "train", "dl2", "irf", "report", "register"],
+    "mc_production": ["prepare", "nsb", "plan", "preview", "approve", "tune", "lines",
+                      "common.r0_to_dl1", "common.dl1ab", "common.split", "common.merge",
+                      "line.r0_to_dl1", "line.dl1ab", "line.split", "line.merge", "line.train", "line.dl2", "line.irf",
+                      "line.sensitivity", "line.report", "register"],
+    "rf_training": ["plan", "preview", "approve", "tune", "lines", "line.train", "line.dl2", "line.irf", "line.report",
+                    "register"],
 }  # fmt: skip
 
 LOOK = """
@@ -38,6 +41,8 @@ dags = {
         "tasks": {t.task_id: {
             "retries": t.retries,
             "up": sorted(t.upstream_task_ids),
+            "rule": str(t.trigger_rule.value),
+            "mapped": t.get_closest_mapped_task_group() is not None,
             "told": sorted({type(f).__name__ for f in [*t.on_failure_callback, *t.on_success_callback]}),
         } for t in dag.tasks},
         "order": [t.task_id for t in dag.topological_sort()],
@@ -87,7 +92,23 @@ def test_every_task_can_be_tried_again_and_every_parameter_is_explained(bag: dic
         assert all(dag["params"].values())
 
 
-@pytest.mark.parametrize("dag", ["nightly", "mc_production", "reduction"])
+@pytest.mark.parametrize("dag", ["mc_production", "rf_training"])
+def test_stages_of_a_line_wait_for_that_line(bag: dict[str, Any], dag: str) -> None:
+    tasks = bag["dags"][dag]["tasks"]
+    up = {name: set(task["up"]) - {"lines"} for name, task in tasks.items()}
+    line = [name for name in STAGES[dag] if name.startswith("line.")]
+    common = [name for name in STAGES[dag] if name.startswith("common.")]
+    # what does not wait for `lines` would run where nothing was ever begun, what waits for `plan` even if that is all
+    assert all("lines" in tasks[name]["up"] for name in [*line, *common, "register"])
+    assert all(up[one] == {other} for other, one in itertools.pairwise(line) if one != "line.dl2")
+    assert up["line.dl2"] == {"line.train", *common[-1:]}
+    assert up["register"] == {"line.report", *common[-1:]}
+    rules = {tasks[name]["rule"] for name in [*line, *common, "register"]}
+    assert rules == {"all_done_min_one_success"}
+    assert all(tasks[name]["mapped"] for name in line)
+
+
+@pytest.mark.parametrize("dag", ["nightly", "reduction"])
 def test_a_run_that_stops_says_so_once(bag: dict[str, Any], dag: str) -> None:
     """Every task tells of its failure, and the tasks form one line: no two of them can fail in the same run."""
     tasks, order = bag["dags"][dag]["tasks"], bag["dags"][dag]["order"]

@@ -27,7 +27,7 @@ from lstops.embedded.services import Services
 from lstops.night import Night
 from lstops.site.layout import Layout
 from lstops.site.model import Site, load_site
-from lstops.step.model import Stage
+from lstops.step.model import ArtifactKind, Input, Plan, Stage, Step
 
 # every wait is for a condition; the limits only end what hangs, on a machine many times slower than this one's like
 pytestmark = pytest.mark.timeout(900)
@@ -90,6 +90,28 @@ APPROVAL = textwrap.dedent(
 )
 
 
+LINES = textwrap.dedent(
+    """
+    from airflow.sdk import DAG, task
+
+    from lstops.airflow.declaring import AFTER_HOLES, line_stages
+    from lstops.airflow.notifier import FailureNotifier
+
+    with DAG("lines", schedule=None, default_args={"on_failure_callback": FailureNotifier("SITE")}):
+
+        @task
+        def lines(**context):
+            return context["dag_run"].conf["lines"]
+
+        @task(trigger_rule=AFTER_HOLES)
+        def register():
+            print("reached the end")
+
+        line_stages("{{ dag_run.conf['plan_id'] }}", lines(), ("dl1ab", "train", "dl2")) >> register()
+    """
+)
+
+
 @dataclass
 class World:
     """A running Airflow with a site."""
@@ -147,6 +169,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterato
         (home / name).mkdir(parents=True)
     (home / "dags" / "stage.py").write_text(DAG.replace("SITE", str(site_file)))
     (home / "dags" / "approval.py").write_text(APPROVAL)
+    (home / "dags" / "lines.py").write_text(LINES.replace("SITE", str(site_file)))
     (home / "dags" / "orphans.py").write_text((repository / "dags" / "orphans.py").read_text())
     (home / "plugins" / "lstops_plugin.py").write_text((repository / "plugins" / "lstops_plugin.py").read_text())
     services = Services(
@@ -158,7 +181,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterato
     try:
         services.start()
         airflow = services.client("admin")
-        for dag in ("stage", "patient", "orphans", "approval"):
+        for dag in ("stage", "patient", "orphans", "approval", "lines"):
             airflow.wait_for_dag(dag)
             airflow.unpause(dag)
         yield World(services, airflow, site, site_file, open_client(site))
@@ -313,6 +336,69 @@ def test_a_person_is_asked_with_the_price(world: World, answer: str, then: str) 
     assert world.airflow.run("approval", answer).state == "success"
     states = approval_states(world, answer)
     assert (states["compute"], states["register"]) == (then, then)
+
+
+def two_lines(world: World) -> Plan:
+    """A stage of two nodes a line, one of which always fails; what both need waits for the file `go`."""
+
+    def step(number: int, branch: str, script: str, *reads: int) -> Step:
+        made = toy_step(number, shell(script), f"out/{reads[0]}.txt" if reads else "in.txt")
+        more = (Input(name=f"more{n}", kind=ArtifactKind.FILE, path=f"out/{n}.txt") for n in reads[1:])
+        return made.model_copy(update={"branch": branch, "inputs": (*made.inputs, *more)})
+
+    slow = 'until test -e "$(dirname "$0")/go-on"; do sleep 0.3; done; $COPY'
+    first = [step(50, "a", "exit 5"), step(51, "a", "$COPY"), step(52, "b", "$COPY"), step(53, "common", slow)]
+    train = [step(60, "a", "$COPY", 50, 51), step(61, "b", "$COPY", 52)]
+    last = [step(70, "a", "$COPY", 60, 53), step(71, "b", "$COPY", 61, 53)]
+    stages = {"dl1ab": first, "train": train, "dl2": last}
+    return toy_plan(world.site, *(Stage(name=name, steps=tuple(steps)) for name, steps in stages.items()))
+
+
+def test_a_line_waits_for_its_own_inputs_and_a_hole_in_it_stops_no_other(world: World) -> None:
+    plan = two_lines(world)
+    world.airflow.trigger("lines", "two", {"plan_id": plan.plan_id, "lines": ["a", "b"]})
+
+    def tasks() -> dict[str, TaskInstance]:
+        found = world.airflow.task_instances("lines", "two")
+        return {task.task_id + (f" {'ab'[task.map_index]}" if task.map_index >= 0 else ""): task for task in found}
+
+    def state(name: str) -> str | None:
+        return tasks()[name].state if name in tasks() else None
+
+    # the test data of both are still being made
+    world.until(lambda: state("line.train b") == "success")
+    world.until(lambda: state("line.train a") == "failed")
+    assert state("common.dl1ab") not in ("success", "failed")
+    (world.site.base / "go-on").touch()
+    assert world.until(lambda: (run := world.airflow.run("lines", "two")).finished and run).state == "success"
+    states = {name: task.state for name, task in tasks().items()}
+    assert states == {
+        "lines": "success",
+        "common.dl1ab": "success",
+        "line.dl1ab a": "failed",
+        "line.train a": "failed",
+        "line.dl2 a": "failed",
+        "line.dl1ab b": "success",
+        "line.train b": "success",
+        "line.dl2 b": "success",
+        "register": "success",
+    }
+    assert (world.site.base / "out/51.txt").exists(), "the other node of the line is made"
+    assert (world.site.base / "out/71.txt").exists()
+    logs = {name: world.airflow.log(tasks()[f"line.{name} a"]) for name in ("dl1ab", "train", "dl2")}
+    assert "1 of 2 steps of stage dl1ab of a are beyond help" in logs["dl1ab"]
+    assert "1 of 1 steps of stage train of a wait for steps of earlier stages" in logs["train"]
+    assert "out/50.txt is not finished" in logs["train"]
+    # what only waits is no news
+    assert ["LST-1: lines, line." in log for log in logs.values()] == [True, False, False]
+
+
+def test_nothing_runs_where_nothing_was_begun(world: World) -> None:
+    world.airflow.trigger("lines", "none", {"plan_id": "toy-0", "lines": None})
+    assert world.airflow.wait_for_run("lines", "none").state == "failed"
+    states = {task.task_id: task.state for task in world.airflow.task_instances("lines", "none")}
+    assert states.pop("lines") == "failed"
+    assert set(states.values()) == {"upstream_failed"}, states
 
 
 def test_a_job_cancelled_by_somebody_else_stops_the_task(world: World) -> None:

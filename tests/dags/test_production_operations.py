@@ -18,12 +18,13 @@ from lstops.catalog.requests import production_requests
 from lstops.errors import ConfigError, DataError, ProductInvalid
 from lstops.nsb.match import MatchKind
 from lstops.operations.nightly import ingest, judge, layout_of
-from lstops.operations.planning import DAG_STAGES, ProductionRequest, plan_request
+from lstops.operations.planning import ProductionRequest, plan_request
 from lstops.operations.production_run import plan_run, prepare, preview, request_of
 from lstops.operations.reduction import plan_reduction
 from lstops.operations.registration import register
 from lstops.operations.retraining import plan_run as retrain
 from lstops.operations.run_match import match_run
+from lstops.production.branches import DAG_STAGES
 from lstops.production.needs import ZenithRange
 from lstops.site.model import Site
 from lstops.step.plans import load_plan

@@ -9,6 +9,8 @@ import pytest
 from sites import make_site
 
 from lstops.errors import ConfigError
+from lstops.operations.planning import in_dag_stages
+from lstops.production.branches import COMMON, lines_of, with_branches
 from lstops.production.config import read_config
 from lstops.production.counts import count_stages
 from lstops.production.definition import read_production
@@ -33,6 +35,16 @@ PLANNED = [
     "20250212_v0.10.17_allsky_interp_dl2_irfs/NSB-0.14",
 ]
 REFUSED = "20240122_v0.10.4_prod5_trans_80"
+
+
+#: declination lines of the plans that can be divided; of one of 2021 the paths name none
+LINES = {
+    "20210416_v0.7.3_prod5_trans_80_local_taicut_8_4": 0,
+    "20220511_v0.9.6_allsky_std": 5,
+    "20240918_v0.10.12_allsky_nsb_grid/NSB-0.14": 9,
+    "20240918_v0.10.12_allsky_nsb_grid/NSB-0.50": 9,
+    "20250212_v0.10.17_allsky_interp_dl2_irfs/NSB-0.14": 9,
+}
 
 
 @pytest.fixture
@@ -60,6 +72,19 @@ def yaml_of(shared: Path, name: str) -> Path:
     return found
 
 
+def check_lines(made: Plan, expected: int) -> None:
+    """Every step finds its inputs in its own line, or in the common branch where that is waited for."""
+    divided = with_branches(in_dag_stages(made))
+    found = lines_of(divided)
+    assert found == ("all",) if expected == 0 else len(found) == expected
+    assert found == ("all",) or all(line.startswith("dec_") for line in found)
+    maker = {output.path: step for step in divided.steps() for output in step.outputs}
+    for step in divided.steps():
+        common_too = [COMMON] if step.kind in ("mc-dl2", "irf", "sensitivity") else []
+        for above in (maker[item.path] for item in step.inputs if item.path in maker):
+            assert above.branch in (None, step.branch, *common_too), step.label
+
+
 @pytest.mark.parametrize("name", PLANNED)
 def test_every_step_of_every_stage_is_planned(shared: Path, site: Site, name: str) -> None:
     path = yaml_of(shared, name)
@@ -68,6 +93,7 @@ def test_every_step_of_every_stage_is_planned(shared: Path, site: Site, name: st
     planned = {stage.name: len(stage.steps) for stage in made.stages}
     assert planned == {"config": 1} | {c.stage.value: c.run for c in counts.stages if c.run}
     assert Plan.from_json(made.to_json()).plan_id == made.plan_id
+    check_lines(made, LINES.get(name, 1))
 
 
 @pytest.mark.parametrize("name", ["20221027_v0.9.9_crab_tuned", "20240918_v0.10.12_allsky_nsb_grid/NSB-0.14"])
