@@ -43,6 +43,8 @@ it costs.
         "nsb_tolerance_ghz": Param(None, type=["null", "number"], title="NSB tolerance (GHz)",
                                    description="Largest difference between a run and its models; empty: the site's."),
         "cuts": optional_text("Cut set", "Name of a file in config/cuts; empty: the site's."),
+        "intensity_per_run": Param(False, type="boolean", title="Intensity cut of each run",
+                                   description="Cut data and responses of each run as lstchain recommends for it."),
     },
 )  # fmt: skip
 def reduction() -> None:

@@ -67,7 +67,10 @@ def assemble(
     decided : sequence of OverlayRecord
         What people decided about its runs.
     """
-    cuts = cuts_of(site, reduction)
+    cuts, products = cuts_of(site, reduction), products_of(index)
+    # of runs with an intensity cut of their own
+    of_runs = [o.path for s in reduction.stage("dl3").steps if s.primary.path in products for o in s.outputs[1:]]
+    extras = [path for path in of_runs if path.endswith(".json")]
     return BundleRequest(
         folder=folder,
         night=night,
@@ -75,7 +78,7 @@ def assemble(
         production=production,
         cuts_name=cuts.name,
         cuts=json.loads(cuts.text),
-        products=products_of(index),
+        products=products,
         index=tuple(output.path for output in index.outputs),
         runs=runs,
         profile=reduction.context["profile"],
@@ -83,7 +86,7 @@ def assemble(
             Decision(r.run_number, r.action.value, r.author, r.reason, r.created_at.isoformat(), r.subruns)
             for r in decided
         ),
-        extras=tuple(output.path for step in checks for output in step.outputs),
+        extras=(*extras, *(output.path for step in checks for output in step.outputs)),
         site=site.name,
         synthetic=layout_of(site).absolute("truth.json").exists(),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -24,7 +23,7 @@ from lstops.production.grid import Particle, line_in_path, particle_in_path
 from lstops.quality.overlay import subrun_words
 from lstops.quality.profiles import Profile
 from lstops.reduction.cuts import CutSet, settings_digest
-from lstops.reduction.geometry import Field, IrfNode
+from lstops.reduction.geometry import IrfNode
 from lstops.reduction.jobs import ModelSet, RunJob
 from lstops.reduction.plan import CUTS_FILE
 from lstops.reduction.pointing import mean_azimuth_deg
@@ -32,6 +31,7 @@ from lstops.reduction.refusal import split_runs
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.manifest import Manifest, ManifestStore
+from lstops.step.model import ArtifactKind
 
 Causes = dict[str, tuple[str, str]]
 
@@ -80,7 +80,7 @@ def match_runs(
             jobs.append(_job(site, night, run, rows[run.number], by_name[match.level.name], dropped, matching.cuts))
         except LstOpsError as error:
             causes[f"run {run.number}"] = (error.what, error.remedy)
-    accepted, refused = split_runs(jobs, Field.at(datetime.now(timezone.utc)), matching.cuts)
+    accepted, refused = split_runs(jobs, matching.cuts)
     causes |= {f"run {refusal.run}": (refusal.reason, refusal.remedy) for refusal in refused}
     return accepted, causes
 
@@ -118,6 +118,7 @@ def _job(
         dec_deg=source.dec_deg,
         zd_deg=zenith_deg(row),
         az_deg=mean_azimuth_deg(quantities["mean_ra_deg"], quantities["mean_dec_deg"], middle_s, site.observatory),
+        middle_unix_s=middle_s,
         models=models_of(production),
         irfs=irf_nodes(layout, production, cuts),
         dropped=_dropped_files(site, night, run.number, dropped),
@@ -186,6 +187,7 @@ def irf_nodes(layout: Layout, production: ProductionRow, cuts: CutSet) -> tuple[
                 record.state.sha256,
                 cuts_sha256=_cuts_digest(manifest, production, cuts),
                 empty_bins_tev=tuple((float(low), float(high)) for low, high in facts.get("empty_bins_tev", ())),
+                gamma_dl2=next((i.path for i in manifest.inputs if i.kind is ArtifactKind.DL2), None),
             )
         )
     return tuple(nodes)

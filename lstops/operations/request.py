@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sqlalchemy import select
@@ -198,6 +198,8 @@ def build_plan(site: Site, request: ReductionRequest) -> RequestPlan:
     DL2 is that of the nights: what the nightly reduction has made with the same models is not made again.
     """
     profile, cuts = profile_of(site, request), load_cuts(request.cuts or site.cuts)
+    if request.intensity_per_run:
+        cuts = replace(cuts, intensity_per_run=True)
     nightly, layout = site.nightly, layout_of(site)
     with catalog_session() as session:
         found = answer(session, profile, request)

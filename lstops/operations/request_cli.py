@@ -37,6 +37,9 @@ def reduce(
         float | None, typer.Option(help="Largest difference between a run and its models (GHz); default: the site's.")
     ] = None,
     cuts: Annotated[str | None, typer.Option(help="Cut set; default: the site's.")] = None,
+    intensity_per_run: Annotated[
+        bool, typer.Option("--intensity-per-run", help="The lower intensity cut is that of each run.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show runs, models, steps and cost; start nothing.")
     ] = False,
@@ -59,6 +62,7 @@ def reduce(
             "production": production,
             "nsb_tolerance_ghz": nsb_tolerance,
             "cuts": cuts,
+            "intensity_per_run": intensity_per_run,
         }
     )
     chosen = load_site(site)

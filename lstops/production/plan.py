@@ -279,4 +279,12 @@ class _Planner:
             },
         )
         inputs = [Input(name="dl2", kind=ArtifactKind.DL2, path=self.paths.test_dl2(self.test[node]))]
-        return self._step("irf", f"IRF of {pointing}", node, [command], inputs, [irf], {CUTS_FILE: cuts.text})
+        stamp = (
+            "python",
+            "-m",
+            "lstops.science.stamp",
+            f"--cuts={{file:{CUTS_FILE}}}",
+            "{out:irf}",
+            f"CUTSET={cuts.name}",
+        )
+        return self._step("irf", f"IRF of {pointing}", node, [command, stamp], inputs, [irf], {CUTS_FILE: cuts.text})

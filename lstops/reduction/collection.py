@@ -80,7 +80,7 @@ def _check(site: Site, source: SourceFiles, index: Step, truth: str | None, lstc
     if truth:
         inputs.append(Input(name="truth", kind=ArtifactKind.FILE, path=truth))
         command += ["--truth", "{in:truth}"]
-    command += ["--out", "{out:check}", "--plots", "{outdir:check}"]
+    command += ["--out", "{out:check}", "--plots", "{outdir:check}", "--page", "{out:page}"]
     return Step(
         kind="source-check",
         label=f"check of {index.subject.removeprefix('source ')}",
@@ -91,6 +91,7 @@ def _check(site: Site, source: SourceFiles, index: Step, truth: str | None, lstc
             Output(name="check", kind=ArtifactKind.FILE, path=f"{folder}/check/check.json"),
             Output(name="theta2", kind=ArtifactKind.FILE, path=f"{folder}/check/theta2.png"),
             Output(name="spectrum", kind=ArtifactKind.FILE, path=f"{folder}/check/spectrum.png"),
+            Output(name="page", kind=ArtifactKind.FILE, path=f"{folder}/check/check.html"),
         ),
         resources=site.resources_for("source-check"),
         environment=lstchain_version,

@@ -36,12 +36,16 @@ class CutSet:
         True energies in TeV between which the effective area of every node must be filled.
     point_like : bool
         Kind of the responses.
+    intensity_per_run : bool
+        Whether the lower limit of the intensity is that of each run, and the responses are made anew with it (see
+        `lstops.science.run_responses`).
     """
 
     name: str
     text: str
     useful_energy_tev: tuple[float, float]
     point_like: bool
+    intensity_per_run: bool = False
 
     @property
     def digest(self) -> str:
@@ -94,7 +98,15 @@ def parse_cuts(text: str, where: str) -> CutSet:
     name, useful = own.get("name"), own.get("useful_energy_tev")
     if not isinstance(name, str) or slug(name) != name:
         raise ConfigError(f"{where}: lstops.name {name!r} cannot name a folder.", "use letters, digits, . _ + and -.")
-    return CutSet(name, text, _range(useful, where), bool(document.get("IRFFITSWriter", {}).get("point_like", False)))
+    per_run = own.get("intensity_per_run", False)
+    intensity = document["EventSelector"].get("filters", {}).get("intensity")
+    if not isinstance(per_run, bool) or (per_run and not (isinstance(intensity, list) and len(intensity) == 2)):
+        raise ConfigError(
+            f"{where}: lstops.intensity_per_run is {per_run!r}, EventSelector.filters.intensity {intensity!r}.",
+            "write true or false, and the two limits of the intensity for all runs.",
+        )
+    point_like = bool(document.get("IRFFITSWriter", {}).get("point_like", False))
+    return CutSet(name, text, _range(useful, where), point_like, per_run)
 
 
 def load_cuts(name: str | Path = STANDARD) -> CutSet:

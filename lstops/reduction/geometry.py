@@ -20,6 +20,8 @@ Points = NDArray[np.float64]
 _FLAT = 1e-6
 #: a pointing on an edge of the triangle may have a weight below zero by rounding
 _OUTSIDE = 1e-9
+#: how well a run's mean pointing is known before its events are
+_POINTING_DEG = 0.3
 #: a corner with less weight does not matter
 _NEGLIGIBLE = 1e-3
 
@@ -40,6 +42,8 @@ class IrfNode:
         Digest of the cut set that it was made with, if known.
     empty_bins_tev : tuple of (low, high)
         True-energy bins without effective area between filled ones.
+    gamma_dl2 : str or None
+        DL2 of the simulated gammas that it was made from, relative to the base, if its manifest says so.
     """
 
     path: str
@@ -49,6 +53,7 @@ class IrfNode:
     sha256: str | None = None
     cuts_sha256: str | None = None
     empty_bins_tev: tuple[tuple[float, float], ...] = ()
+    gamma_dl2: str | None = None
 
     @property
     def where(self) -> str:
@@ -128,6 +133,20 @@ def weights(zd_deg: float, az_deg: float, delta_deg: float, nodes: Sequence[IrfN
     return tuple(NodeWeight(nodes[corner], float(share)) for corner, share in zip(corners, shares, strict=True))
 
 
+def around(zd_deg: float, az_deg: float, field: Field, nodes: Sequence[IrfNode]) -> tuple[IrfNode, ...]:
+    """The nodes that the responses of a pointing, or one close to it, are interpolated from, in the order given.
+
+    The mean pointing of the events, which lstchain takes, is known to a fraction of a degree before there is DL2.
+    """
+    found = {
+        item.node.path
+        for zd in (zd_deg - _POINTING_DEG, zd_deg, zd_deg + _POINTING_DEG)
+        for az in (az_deg - _POINTING_DEG, az_deg, az_deg + _POINTING_DEG)
+        for item in weights(zd, az, field.delta_deg(zd, az), nodes)
+    }
+    return tuple(node for node in nodes if node.path in found)
+
+
 def why_not(zd_deg: float, az_deg: float, nodes: Sequence[IrfNode], field: Field) -> str | None:
     """Say why the responses cannot be interpolated to a pointing, or None if they can.
 
@@ -136,7 +155,7 @@ def why_not(zd_deg: float, az_deg: float, nodes: Sequence[IrfNode], field: Field
     zd_deg, az_deg : float
         Mean pointing of the run.
     field : Field
-        Of the *present*: lstchain computes the delta of data with today's field.
+        At the time of the run.
     """
     where = f"pointing zd {zd_deg:.2f} az {az_deg:.2f} deg"
     listed = ", ".join(n.where for n in nodes[:8])

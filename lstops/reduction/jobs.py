@@ -45,6 +45,8 @@ class RunJob:
         Of the source, in degrees (ICRS).
     zd_deg, az_deg : float
         Mean pointing in degrees.
+    middle_unix_s : float
+        Middle of the run, seconds since 1970 (UTC).
     min_live_fraction : float
         Smallest LIVETIME / ONTIME of the DL3.
     dropped : tuple of str
@@ -58,6 +60,7 @@ class RunJob:
     dec_deg: float
     zd_deg: float
     az_deg: float
+    middle_unix_s: float
     models: ModelSet
     irfs: tuple[IrfNode, ...]
     min_live_fraction: float = 0.5

@@ -11,6 +11,7 @@ from lstops.night import Night
 from lstops.reduction.cuts import CutSet
 from lstops.reduction.jobs import ModelSet, RunJob
 from lstops.reduction.refusal import unsafe_source
+from lstops.reduction.run_responses import run_responses
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.model import ArtifactKind, Input, Output, Plan, Stage, Step
@@ -192,10 +193,7 @@ def _dl2(job: RunJob, request: NightRequest, site: Site, layout: Layout) -> Step
 
 
 def _dl3(job: RunJob, request: NightRequest, site: Site, layout: Layout) -> Step:
-    nodes = [
-        Input(name=f"irf-{i}", group="irf", kind=ArtifactKind.IRF, path=node.path, sha256=node.sha256)
-        for i, node in enumerate(sorted(job.irfs, key=lambda node: node.path))
-    ]
+    cuts = request.cuts
     dropped = [
         Input(name=f"dropped-{i}", kind=ArtifactKind.DL1, path=path) for i, path in enumerate(sorted(job.dropped))
     ]
@@ -204,35 +202,44 @@ def _dl3(job: RunJob, request: NightRequest, site: Site, layout: Layout) -> Step
         "object": job.source,
         "min_live_fraction": job.min_live_fraction,
         "irf_zenith_tolerance_deg": _ZENITH_TOLERANCE_DEG,
-        "useful_energy_tev": list(request.cuts.useful_energy_tev),
+        "useful_energy_tev": list(cuts.useful_energy_tev),
     }
     if dropped:
         expect |= {"whole_run": False, "dropped_subruns": list(job.dropped_subruns)}
+    path = dl3_path(job, request, layout)
+    output = Output(name="dl3", kind=ArtifactKind.DL3, path=path, counts_from=("dl2",), expect=expect)
+    of_run = run_responses(job, cuts, path) if cuts.intensity_per_run else None
+    responses, settings = of_run.inputs if of_run else _nodes(job), of_run.cuts if of_run else f"{{file:{CUTS_FILE}}}"
+    folder = f"{{outdir:{of_run.outputs[0].name}}}" if of_run else "{indir:irf}"
+    command = _dl3_command(job, [item.name for item in dropped], folder, settings)
     return Step(
         kind="dl3",
         label=f"DL3 of run {job.run}, {job.source}",
         subject=f"run {job.run}",
-        commands=(_dl3_command(job, [item.name for item in dropped]), _stamp("dl3", _made_with(job, request.cuts))),
-        inputs=(Input(name="dl2", kind=ArtifactKind.DL2, path=dl2_path(job, request, layout)), *nodes, *dropped),
-        outputs=(
-            Output(
-                name="dl3",
-                kind=ArtifactKind.DL3,
-                path=dl3_path(job, request, layout),
-                counts_from=("dl2",),
-                expect=expect,
-            ),
+        commands=(
+            *(of_run.commands if of_run else ()),
+            command,
+            _stamp("dl3", _made_with(job, cuts), f"--cuts={settings}"),
         ),
-        files={CUTS_FILE: request.cuts.text},
+        inputs=(Input(name="dl2", kind=ArtifactKind.DL2, path=dl2_path(job, request, layout)), *responses, *dropped),
+        outputs=(output, *(of_run.outputs if of_run else ())),
+        files={CUTS_FILE: cuts.text},
         resources=site.resources_for("dl3"),
         environment=request.lstchain_version,
     )
 
 
-def _stamp(output: str, values: Mapping[str, str]) -> tuple[str, ...]:
+def _nodes(job: RunJob) -> tuple[Input, ...]:
+    return tuple(
+        Input(name=f"irf-{i}", group="irf", kind=ArtifactKind.IRF, path=node.path, sha256=node.sha256)
+        for i, node in enumerate(sorted(job.irfs, key=lambda node: node.path))
+    )
+
+
+def _stamp(output: str, values: Mapping[str, str], *options: str) -> tuple[str, ...]:
     """Writes into a product what it was made with; the version of lstops comes from the process that does it."""
     words = (f"{key}={value}" for key, value in values.items())
-    return ("python", "-m", "lstops.science.stamp", f"{{out:{output}}}", *words)
+    return ("python", "-m", "lstops.science.stamp", *options, f"{{out:{output}}}", *words)
 
 
 def _identity(models: ModelSet) -> dict[str, str]:
@@ -242,7 +249,7 @@ def _identity(models: ModelSet) -> dict[str, str]:
 def _made_with(job: RunJob, cuts: CutSet) -> dict[str, str]:
     """Keywords of a DL3 file; the nodes are all that lstchain could interpolate from, their weights are facts."""
     nodes = sorted(job.irfs, key=lambda node: node.path)
-    values = _identity(job.models) | {"CUTSET": cuts.name, "CUTSHA": cuts.digest, "IRFNODES": str(len(nodes))}
+    values = _identity(job.models) | {"CUTSET": cuts.name, "IRFNODES": str(len(nodes))}
     for number, node in enumerate(nodes, start=1):
         values[f"IRFN{number:04d}"] = node.path.rpartition("/")[2]
         if node.sha256:
@@ -250,14 +257,12 @@ def _made_with(job: RunJob, cuts: CutSet) -> dict[str, str]:
     return values
 
 
-def _dl3_command(job: RunJob, dropped: Sequence[str]) -> tuple[str, ...]:
-    """lstchain's tool; or, for a run that is not whole, the same around what is left of its DL2."""
+def _dl3_command(job: RunJob, dropped: Sequence[str], responses: str, cuts: str) -> tuple[str, ...]:
+    """lstchain's tool with the geomagnetic field of the run; of a run that is not whole, on what is left of its DL2."""
     # NAME=VALUE in one word: a source name or declination that begins with '-' is then no option
-    words = ("-i", "{indir:irf}", "-p", "irf*.fits.gz", f"--source-name={job.source}",
+    words = ("-i", responses, "-p", "irf*.fits.gz", f"--source-name={job.source}",
              f"--source-ra={job.ra_deg!r}deg", f"--source-dec={job.dec_deg!r}deg",
-             "--config", f"{{file:{CUTS_FILE}}}", "--overwrite")  # fmt: skip
-    if not dropped:
-        return ("lstchain_create_dl3_file", "-d", "{in:dl2}", "-o", "{outdir:dl3}", *words)
+             "--config", cuts, "--overwrite")  # fmt: skip
     named = (word for name in dropped for word in ("--dropped", f"{{in:{name}}}"))
-    return ("python", "-m", "lstops.science.drop_subruns", "--dl2", "{in:dl2}", *named,
+    return ("python", "-m", "lstops.science.dl3", "--dl2", "{in:dl2}", *named,
             "--output", "{out:dl3}", "--scratch", "{scratch}", "--", *words)  # fmt: skip

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 from lstops.reduction.cuts import CutSet
-from lstops.reduction.geometry import Field, collapsing, weights, why_not
+from lstops.reduction.geometry import Field, around, collapsing, weights, why_not
 from lstops.reduction.jobs import RunJob
 
 #: a run's zenith distance changes by degrees; its mean may lie that far beyond the outermost training node
@@ -25,28 +26,24 @@ class Refusal:
     remedy: str
 
 
-def split_runs(
-    runs: Sequence[RunJob], field: Field, cuts: CutSet | None = None
-) -> tuple[tuple[RunJob, ...], tuple[Refusal, ...]]:
+def split_runs(runs: Sequence[RunJob], cuts: CutSet | None = None) -> tuple[tuple[RunJob, ...], tuple[Refusal, ...]]:
     """Separate the runs that can be reduced from those that cannot.
 
     Parameters
     ----------
-    field : Field
-        Geomagnetic field of today (see `why_not`).
     cuts : CutSet, optional
         The nodes must have been made with it, and must not be empty in its useful energies.
     """
     accepted, refused = [], []
     for job in runs:
-        if found := _refusal(job, field, cuts):
+        if found := _refusal(job, cuts):
             refused.append(Refusal(job.run, *found))
         else:
             accepted.append(job)
     return tuple(accepted), tuple(refused)
 
 
-def _refusal(job: RunJob, field: Field, cuts: CutSet | None) -> tuple[str, str] | None:
+def _refusal(job: RunJob, cuts: CutSet | None) -> tuple[str, str] | None:
     """Why a run cannot be reduced, and what helps."""
     if reason := unsafe_source(job.source):
         return reason, "correct the source's name with an overlay record."
@@ -57,6 +54,7 @@ def _refusal(job: RunJob, field: Field, cuts: CutSet | None) -> tuple[str, str] 
             f"extrapolated: its forests were trained from {trained[0]:g} to {trained[1]:g} deg.",
             "train with nodes around this zenith distance, or exclude the run.",
         )
+    field = Field.at(datetime.fromtimestamp(job.middle_unix_s, timezone.utc))
     if reason := why_not(job.zd_deg, job.az_deg, job.irfs, field):
         return reason, "produce test nodes around this pointing, or exclude the run."
     if cuts is None:
@@ -71,6 +69,14 @@ def _refusal(job: RunJob, field: Field, cuts: CutSet | None) -> tuple[str, str] 
     chosen = weights(job.zd_deg, job.az_deg, field.delta_deg(job.zd_deg, job.az_deg), job.irfs)
     if reason := collapsing(chosen, cuts.useful_energy_tev):
         return reason, "simulate more events at this node, or narrow the useful energies of the cut set."
+    if cuts.intensity_per_run and (
+        lacking := [n.where for n in around(job.zd_deg, job.az_deg, field, job.irfs) if not n.gamma_dl2]
+    ):
+        return (
+            f"{cuts.name} has an intensity cut for each run, and nothing says which DL2 the responses of the node(s) "
+            f"{', '.join(lacking)} were made from.",
+            "make the responses with lstops, or reduce with a cut set that has one intensity cut for all runs.",
+        )
     return None
 
 

@@ -37,6 +37,8 @@ class ReductionRequest(Frozen):
         production that is named.
     cuts : str or None
         Cut set; None: the site's.
+    intensity_per_run : bool
+        The lower limit of the intensity is that of each run, whatever the cut set says (see `CutSet`).
     """
 
     target: str = ""
@@ -49,6 +51,7 @@ class ReductionRequest(Frozen):
     production: str | None = None
     nsb_tolerance_ghz: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     cuts: str | None = None
+    intensity_per_run: bool = False
 
     @field_validator("since", "until")
     @classmethod
@@ -87,7 +90,9 @@ class ReductionRequest(Frozen):
         """Of the bundle's folder: for people, and different for every other request."""
         what = slug(self.target) if self.target.strip() else f"run_{self.runs[0]}"
         when = "-".join(n for n in (self.since, self.until) if n) or "all"
-        return f"{what}_{when}_{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]}"
+        # as before there was this option: a request that was made then has the same name
+        told = self.model_dump_json(exclude=None if self.intensity_per_run else {"intensity_per_run"})
+        return f"{what}_{when}_{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
     @property
     def title(self) -> str:

@@ -93,6 +93,11 @@ def source_facts(check: SourceCheck) -> tuple[tuple[str, str], ...]:
         (f"flux > {1000 * INTEGRAL_RANGE_TEV[0]:.0f} GeV", f"{_power(check.flux, check.flux_error)} /(cm² s)"),
         ("against", f"{_ratio(check) or '–'}"),
     ]
+    if check.points_ratio is not None and check.points_ratio_error is not None:
+        value = f"{check.points_ratio:.2f} ± {check.points_ratio_error:.2f} of {check.reference_points_name}"
+        facts.append(("flux points", value))
+    if check.region_deg is not None:
+        facts.append(("regions", f"{check.region_deg:g}° in radius, full-enclosure responses"))
     if s := check.spectrum:
         fitted = {"alpha": s.alpha_error, "beta": s.beta_error}
         shape = [
@@ -107,12 +112,16 @@ def source_facts(check: SourceCheck) -> tuple[tuple[str, str], ...]:
 
 
 def _check_view(check: SourceCheck) -> dict[str, Any]:
-    from lstops.report.source_plots import draw_spectrum, draw_theta2
+    from lstops.report.look_plots import look_views
+    from lstops.report.source_plots import draw_light_curve, draw_spectrum, draw_theta2
 
     plots = [("theta squared, on and off", draw_theta2)]
     if check.spectrum:
         plots.append(("spectrum against the reference", draw_spectrum))
+    if len(check.light_curve) > 1:
+        plots.append(("flux of each run", draw_light_curve))
     return {
+        "looks": look_views(check),
         "name": check.source_name,
         "significance": f"{check.significance:.1f} σ",
         "ratio": f"{check.ratio:.2f} ± {check.ratio_error:.2f}" if check.ratio and check.ratio_error else "",

@@ -71,6 +71,63 @@ class Theta2(Frozen):
     off_error: tuple[float, ...]
 
 
+class RateBin(Frozen):
+    """Events after cuts per second of live time in a part of a run.
+
+    Attributes
+    ----------
+    time_unix_s, zenith_deg : float
+        Of the middle of this part.
+    """
+
+    time_unix_s: float
+    zenith_deg: float
+    rate_hz: float
+    rate_error_hz: float
+
+
+class RunLook(Frozen):
+    """What a person looks at first in the DL3 of a run.
+
+    Attributes
+    ----------
+    map_edges_deg : tuple of float
+        Of the counts map, in both directions, from the pointing.
+    counts : tuple of tuple of int
+        Rows from south to north, in each the columns from west to east.
+    source_deg : (east, north)
+        Where the source is in the map.
+    outside : int
+        Events outside of the map.
+    """
+
+    run_id: int
+    theta2: Theta2
+    map_edges_deg: tuple[float, ...]
+    counts: tuple[tuple[int, ...], ...]
+    source_deg: tuple[float, float]
+    outside: int = 0
+    rates: tuple[RateBin, ...] = ()
+
+
+class LightPoint(Frozen):
+    """Flux of one run over `INTEGRAL_RANGE_TEV` with the shape of the fitted spectrum, 1 / (cm2 s); 95 % upper limit.
+
+    Attributes
+    ----------
+    start_unix_s, stop_unix_s : float
+        First and last good time.
+    """
+
+    run_id: int
+    start_unix_s: float
+    stop_unix_s: float
+    flux: float
+    flux_error: float
+    flux_upper_limit: float | None = None
+    significance: float | None = None
+
+
 class SourceCheck(Frozen):
     """What a stranger with gammapy gets out of a DL3 folder.
 
@@ -86,9 +143,15 @@ class SourceCheck(Frozen):
         Parameters of the spectrum that were fitted; the others are the reference's.
     skipped : dict
         Runs that could not be used, with the reason.
+    reference_points : tuple of FluxPoint
+        Published points of this source, if it is a known one; none for a simulated source.
+    points_ratio, points_ratio_error : float or None
+        Weighted mean of our points over the published ones, interpolated in energy.
+    region_deg : float or None
+        Radius of the regions, where the responses are not point-like and hold no theta cut.
     """
 
-    schema_version: int = 1
+    schema_version: int = 2
     source_name: str
     ra_deg: float
     dec_deg: float
@@ -113,6 +176,13 @@ class SourceCheck(Frozen):
     skipped: dict[int, str] = Field(default_factory=dict)
     points: tuple[FluxPoint, ...] = ()
     theta2: Theta2
+    light_curve: tuple[LightPoint, ...] = ()
+    looks: tuple[RunLook, ...] = ()
+    reference_points: tuple[FluxPoint, ...] = ()
+    reference_points_name: str = ""
+    points_ratio: float | None = None
+    points_ratio_error: float | None = None
+    region_deg: float | None = None
     plots: tuple[str, ...] = ()
     note: str = ""
 

@@ -19,18 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lstops.errors import ConfigError, DataError, LstOpsError
+from lstops.report.check import check_page
 from lstops.report.source import (
     INTEGRAL_RANGE_TEV,
+    FluxPoint,
     LogParabola,
     RunCheck,
     SourceCheck,
-    Theta2,
 )
 from lstops.report.source_plots import dnde, write_plots
-from lstops.science.source_fit import fit_spectrum, flux_points
+from lstops.science.run_looks import look_at, theta2
+from lstops.science.source_fit import fit_spectrum, flux_points, light_curve
+from lstops.science.source_reference import KNOWN, compare, known_source
 from lstops.science.source_runs import ENERGY_RANGE_TEV, Usable, open_observations, sort_out
 from lstops.step.manifest import write_atomically
 
@@ -43,13 +45,20 @@ _POINT_SIGNIFICANCE = 2.0
 
 @dataclass(frozen=True)
 class Target:
-    """What to look for and what to expect there."""
+    """What to look for and what to expect there.
+
+    Attributes
+    ----------
+    published : str or None
+        Which published points to compare with (a key of `KNOWN`).
+    """
 
     name: str
     ra_deg: float
     dec_deg: float
     reference: LogParabola = CRAB
     reference_name: str = "Crab Nebula (MAGIC 2015)"
+    published: str | None = None
 
 
 def reference_from_truth(path: Path, name: str = "") -> LogParabola:
@@ -108,6 +117,7 @@ def check_source(folder: Path, target: Target) -> SourceCheck:
     fitted = fit_spectrum(datasets, target.reference)
     reference_flux = _integral(target.reference)
     ratio = None if fitted is None else fitted.flux / reference_flux
+    points = flux_points(datasets, _POINT_SIGNIFICANCE) if fitted else ()
     import gammapy
 
     return SourceCheck(
@@ -133,10 +143,23 @@ def check_source(folder: Path, target: Target) -> SourceCheck:
         ratio_error=fitted.flux_error / reference_flux if fitted else None,
         runs=runs,
         skipped=skipped,
-        points=flux_points(datasets, _POINT_SIGNIFICANCE) if fitted else (),
-        theta2=_theta2(usable, position),
+        points=points,
+        theta2=theta2(usable, position),
+        light_curve=light_curve(datasets, fitted.spectrum) if fitted else (),
+        looks=look_at(usable, position),
+        region_deg=usable[0].region_deg,
+        **_against_points(target, points),
         note="" if fitted else "no spectrum: the excess is too small for a fit",
     )
+
+
+def _against_points(target: Target, points: Sequence[FluxPoint]) -> dict[str, Any]:
+    if target.published is None:
+        return {}
+    name, published = KNOWN[target.published].load()
+    ratio, error = compare(points, published)
+    return {"reference_points": published, "reference_points_name": name, "points_ratio": ratio,
+            "points_ratio_error": error}  # fmt: skip
 
 
 def _sky(target: Target) -> Any:
@@ -150,15 +173,18 @@ def reduce_observations(usable: Sequence[Usable], position: Any, edges_tev: Sequ
     from gammapy.datasets import Datasets, SpectrumDataset
     from gammapy.makers import ReflectedRegionsBackgroundMaker, SpectrumDatasetMaker, WobbleRegionsFinder
     from gammapy.maps import MapAxis, RegionGeom
-    from regions import PointSkyRegion
+    from regions import CircleSkyRegion, PointSkyRegion
 
+    radius_deg = usable[0].region_deg
+    region = CircleSkyRegion(position, radius_deg * _degree()) if radius_deg else PointSkyRegion(position)
     energy = MapAxis.from_energy_edges(list(edges_tev), unit="TeV", name="energy")
     true = MapAxis.from_energy_bounds(0.01, 50, nbin=30, unit="TeV", name="energy_true")
-    empty = SpectrumDataset.create(
-        geom=RegionGeom.create(PointSkyRegion(position), axes=[energy]), energy_axis_true=true
-    )
+    empty = SpectrumDataset.create(geom=RegionGeom.create(region, axes=[energy]), energy_axis_true=true)
+    # the area of point-like responses is that within the theta cut already
     maker = SpectrumDatasetMaker(
-        containment_correction=False, selection=["counts", "exposure", "edisp"], use_region_center=True
+        containment_correction=radius_deg is not None,
+        selection=["counts", "exposure", "edisp"],
+        use_region_center=True,
     )
     datasets = Datasets()
     for use in usable:
@@ -166,6 +192,12 @@ def reduce_observations(usable: Sequence[Usable], position: Any, edges_tev: Sequ
         dataset = maker.run(empty.copy(name=str(use.observation.obs_id)), use.observation)
         datasets.append(background.run(dataset, use.observation))
     return datasets
+
+
+def _degree() -> Any:
+    import astropy.units as u
+
+    return u.deg
 
 
 def _run_check(dataset: Any, use: Usable) -> RunCheck:
@@ -201,38 +233,6 @@ def _integral(spectrum: LogParabola) -> float:
     return float(np.sum((flux[1:] + flux[:-1]) / 2 * np.diff(energy)))
 
 
-def _theta2(usable: list[Usable], position: Any, bins: int = 25) -> Theta2:
-    """Histograms around the source and the off positions, up to half the distance between neighbouring positions."""
-    n_off = min(u.n_off for u in usable)
-    offset = min(u.offset_deg for u in usable)
-    edges = np.linspace(0, min(0.3, (offset * math.sin(math.pi / (n_off + 1))) ** 2), bins + 1)
-    on, off = np.zeros(bins), np.zeros(bins)
-    for use in usable:
-        events = use.observation.events.radec
-        on += _histogram(events, position, edges)
-        angle, distance = use.pointing.position_angle(position), use.pointing.separation(position)
-        for k in range(1, n_off + 1):
-            around = use.pointing.directional_offset_by(angle + 2 * math.pi * k / (n_off + 1) * _radian(), distance)
-            off += _histogram(events, around, edges)
-    return Theta2(
-        edges_deg2=tuple(edges.tolist()),
-        on=tuple(on.tolist()),
-        off=tuple((off / n_off).tolist()),
-        off_error=tuple((np.sqrt(off) / n_off).tolist()),
-    )
-
-
-def _radian() -> Any:
-    import astropy.units as u
-
-    return u.rad
-
-
-def _histogram(events: Any, position: Any, edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    theta2 = np.asarray(events.separation(position).deg) ** 2
-    return np.histogram(theta2, bins=edges)[0].astype(float)
-
-
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m lstops.science.source_check", description=__doc__.split("\n")[0])
     parser.add_argument("--dl3", type=Path, required=True, help="folder with DL3 files and index")
@@ -243,6 +243,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--boost", type=float, default=1.0, help="without --truth: reference is this many Crabs")
     parser.add_argument("--out", type=Path, required=True, help="result (JSON)")
     parser.add_argument("--plots", help="existing folder or NAME/, else beginning of the plots' names")
+    parser.add_argument("--page", type=Path, help="page for people (HTML)")
     return parser.parse_args(argv)
 
 
@@ -257,7 +258,8 @@ def _target(options: argparse.Namespace) -> Target:
     if not options.boost > 0:
         raise ConfigError(f"--boost {options.boost} is not positive.", "leave it out for one Crab.")
     reference = CRAB.model_copy(update={"amplitude": CRAB.amplitude * options.boost})
-    return Target(name, ra, dec, reference, "Crab Nebula" + (f" x {options.boost:g}" if options.boost != 1 else ""))
+    boosted = "Crab Nebula" + (f" x {options.boost:g}" if options.boost != 1 else "")
+    return Target(name, ra, dec, reference, boosted, known_source(ra, dec) if options.boost == 1 else None)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -272,6 +274,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LstOpsError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    if options.page:
+        write_atomically(options.page, check_page(result))
     write_atomically(options.out, result.model_dump_json(indent=1) + "\n")
     flux = f", flux {result.ratio:.2f} +- {result.ratio_error:.2f} of {result.reference_name}" if result.ratio else ""
     print(

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from lstops.report.source import INTEGRAL_RANGE_TEV, FluxPoint, LogParabola
+from lstops.report.source import INTEGRAL_RANGE_TEV, FluxPoint, LightPoint, LogParabola
 
 #: attempts, from all parameters free to the flux alone
 _FREE = (("amplitude", "alpha", "beta"), ("amplitude", "alpha"), ("amplitude",))
@@ -109,6 +109,50 @@ def flux_points(datasets: Any, least_significance: float) -> tuple[FluxPoint, ..
             )
         )
     return tuple(p for p in points if p.dnde is not None or p.dnde_upper_limit is not None)
+
+
+def light_curve(datasets: Any, spectrum: LogParabola) -> tuple[LightPoint, ...]:
+    """Flux of each run above 0.1 TeV, all with the shape of the common fit.
+
+    Parameters
+    ----------
+    datasets : gammapy.datasets.Datasets
+        One a run, with the fitted model.
+    spectrum : LogParabola
+        That model.
+    """
+    import astropy.units as u
+    from gammapy.datasets import Datasets
+    from gammapy.estimators import FluxPointsEstimator
+    from gammapy.modeling.models import LogParabolaSpectralModel
+
+    low, high = INTEGRAL_RANGE_TEV
+    model = LogParabolaSpectralModel(
+        amplitude=spectrum.amplitude * u.Unit("cm-2 s-1 TeV-1"), alpha=spectrum.alpha, beta=spectrum.beta,
+        reference=spectrum.reference_tev * u.TeV,
+    )  # fmt: skip
+    whole = float(model.integral(low * u.TeV, high * u.TeV).to_value("cm-2 s-1"))
+    edges = datasets[0].counts.geom.axes["energy"].edges
+    estimator = FluxPointsEstimator(energy_edges=edges[[0, -1]], source="source", selection_optional=["ul"])
+    points = []
+    for dataset in datasets:
+        row = estimator.run(Datasets([dataset])).to_table(sed_type="likelihood")[0]
+        norm, error, limit = (_finite(row[name]) for name in ("norm", "norm_err", "norm_ul"))
+        if norm is None or error is None:
+            continue  # nothing to fit in this run; its counts are in the table of runs
+        gti = dataset.gti
+        points.append(
+            LightPoint(
+                run_id=int(dataset.name),
+                start_unix_s=float(gti.time_start.unix.min()),
+                stop_unix_s=float(gti.time_stop.unix.max()),
+                flux=norm * whole,
+                flux_error=error * whole,
+                flux_upper_limit=None if limit is None else limit * whole,
+                significance=_finite(row["sqrt_ts"]),
+            )
+        )
+    return tuple(points)
 
 
 def _finite(value: Any) -> float | None:

@@ -15,17 +15,26 @@ _FIELD_DEG = 2.2
 #: closer than this to the pointing there is no room for a region beside the source
 _ON_AXIS_DEG = 0.05
 _MAX_OFF_REGIONS = 5
+#: radius of the regions for responses of full enclosure (deg): most of a point source, and room for three off regions
+FULL_ENCLOSURE_DEG = 0.25
 _FILE_INDEX = ("hdu-index.fits.gz", "obs-index.fits.gz")
 
 
 @dataclass(frozen=True)
 class Usable:
-    """An observation with the place of the source in it."""
+    """An observation with the place of the source in it.
+
+    Attributes
+    ----------
+    region_deg : float or None
+        Radius of the regions if the responses are not point-like; None: the theta cut of the responses.
+    """
 
     observation: Any
     pointing: Any
     offset_deg: float
     n_off: int
+    region_deg: float | None = None
 
 
 def off_regions(offset_deg: float, rad_max_deg: float) -> int:
@@ -76,7 +85,8 @@ def sort_out(observations: list[Any], position: Any) -> tuple[list[Usable], dict
         run = int(observation.obs_id)
         pointing = observation.get_pointing_icrs(observation.tmid)
         offset = float(pointing.separation(position).deg)
-        n_off = 0 if offset < _ON_AXIS_DEG else off_regions(offset, _rad_max_deg(observation))
+        radius, of_region = _radius_deg(observation)
+        n_off = 0 if offset < _ON_AXIS_DEG else off_regions(offset, radius)
         if len(observation.events.table) == 0:
             skipped[run] = "it has no events"
         elif offset > _FIELD_DEG:
@@ -84,20 +94,27 @@ def sort_out(observations: list[Any], position: Any) -> tuple[list[Usable], dict
         elif n_off == 0:
             skipped[run] = f"the source is {offset:.2f} deg from the pointing: no room for a background region"
         else:
-            usable.append(Usable(observation, pointing, offset, n_off))
+            usable.append(Usable(observation, pointing, offset, n_off, of_region))
     return usable, skipped
 
 
-def _rad_max_deg(observation: Any) -> float:
-    try:
-        rad_max = observation.rad_max
-    except ValueError:  # neither a table RAD_MAX nor a header key
-        rad_max = None
+def _radius_deg(observation: Any) -> tuple[float, float | None]:
+    """Largest radius of the regions, and the radius itself where there is no theta cut."""
+    rad_max = _rad_max(observation)
     if rad_max is None:
+        if not (observation.aeff.is_pointlike or observation.psf is None):
+            return FULL_ENCLOSURE_DEG, FULL_ENCLOSURE_DEG
         raise DataError(
             f"run {observation.obs_id} has no theta cut (RAD_MAX).", "make its IRFs point-like with a theta cut."
         )
     axis = rad_max.axes["energy"]
     low, high = ENERGY_RANGE_TEV
     used = (axis.edges_max.to_value("TeV") > low) & (axis.edges_min.to_value("TeV") < high)
-    return float(rad_max.quantity.to_value("deg")[used].max())
+    return float(rad_max.quantity.to_value("deg")[used].max()), None
+
+
+def _rad_max(observation: Any) -> Any:
+    try:
+        return observation.rad_max
+    except ValueError:  # neither a table RAD_MAX nor a header key
+        return None

@@ -6,8 +6,14 @@ file, starts a thread or touches a global random generator.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+#: operations of lstops that a warm process runs itself (`python -m NAME`), and what they import
+PRELOAD: Mapping[str, tuple[str, ...]] = {
+    "lstops.science.dl3": ("lstchain.tools.lstchain_create_dl3_file", "lstchain.reco.utils", "tables"),
+    "lstops.science.run_responses": ("lstchain.tools.lstchain_create_irf_files", "lstchain.reco.utils"),
+    "lstops.science.stamp": ("astropy.io.fits", "h5py"),
+}
 #: commands that clean and parametrise images; the others have nothing to compile
 _IMAGES = frozenset({"lstchain_dl1ab", "lstchain_mc_r0_to_dl1", "lstchain_data_r0_to_dl1"})
 # a shower-like ellipse: centre (m), width and length (m), charge (p.e.)

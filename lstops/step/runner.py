@@ -255,21 +255,25 @@ class _Attempt:
     def _verify(self, staging: Staging) -> list[ArtifactRecord]:
         from lstops.step.verify import InputFacts, verify
 
-        inputs = [InputFacts(r.name, r.kind, self.layout.absolute(r.path), r.facts) for r in self.records]
-        verified = []
-        for output in self.step.outputs:
+        known = [InputFacts(r.name, r.kind, self.layout.absolute(r.path), r.facts) for r in self.records]
+        verified: list[ArtifactRecord] = []
+        # the first one may be made from the others
+        for output in reversed(self.step.outputs):
             path = staging.out[output.name]
             if not path.exists():
                 raise ProductInvalid(
                     f"{self.step.label}: the commands ended with exit status 0 but made no {path.name}.",
                     f"read {self.log}.",
                 )
-            facts = verify(output, path, inputs)
+            facts = verify(output, path, known)
+            known.append(InputFacts(output.name, output.kind, path, facts))
             tidy(path)
-            record = ArtifactRecord(
-                name=output.name, kind=output.kind, path=output.path, state=full_state(path), facts=facts
+            verified.insert(
+                0,
+                ArtifactRecord(
+                    name=output.name, kind=output.kind, path=output.path, state=full_state(path), facts=facts
+                ),
             )
-            verified.append(record)
         return verified
 
     def _manifest(self, key: str, versions: dict[str, str], outputs: list[ArtifactRecord], usage: _Usage) -> Manifest:

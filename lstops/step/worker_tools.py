@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import importlib.metadata
 import io
 import os
 import random
+import runpy
 import signal
 import sys
 import sysconfig
@@ -21,14 +23,18 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from lstops.science.warm_up import PRELOAD
 from lstops.step.model import Step
 from lstops.step.processes import Running, fork, start_command, threads
 
 #: what a warm process may run itself: the console scripts of this distribution
 DISTRIBUTION = "lstchain"
+#: ... and operations of lstops that begin with the same imports
+_MODULE = ("python", "-m")
 # with one command alone nothing is shared
 _WORTH_IT = 2
 
@@ -43,8 +49,14 @@ def tools_worth_warming(steps: Iterable[Step], scripts: Mapping[str, str]) -> tu
     scripts : mapping
         Name -> "module:function", see `console_scripts`.
     """
-    words = [argv[0] for step in steps for argv in step.commands if argv[0] in scripts]
+    known = {*scripts, *PRELOAD} if scripts else set()
+    words = [name for step in steps for argv in step.commands if (name := tool_name(argv)) in known]
     return tuple(sorted(set(words))) if len(words) >= _WORTH_IT else ()
+
+
+def tool_name(argv: Sequence[str]) -> str:
+    """What a command runs: the name of its script, or of its module after `python -m`."""
+    return argv[2] if tuple(argv[:2]) == _MODULE and len(argv) > 2 else argv[0]
 
 
 def console_scripts(distribution: str = DISTRIBUTION) -> dict[str, str]:
@@ -57,14 +69,22 @@ def console_scripts(distribution: str = DISTRIBUTION) -> dict[str, str]:
 
 
 def load_tools(names: Iterable[str], scripts: Mapping[str, str]) -> dict[str, Main]:
-    """Import the functions behind console scripts.
+    """Import the functions behind console scripts, and what operations of lstops are going to import.
 
     Raises
     ------
     ImportError, AttributeError
         If a module cannot be imported, or has no such function.
     """
-    return {name: importlib.metadata.EntryPoint(name, scripts[name], "console_scripts").load() for name in names}
+    mains: dict[str, Main] = {}
+    for name in names:
+        if name in PRELOAD:
+            for module in PRELOAD[name]:
+                importlib.import_module(module)
+            mains[name] = partial(runpy.run_module, name, run_name="__main__", alter_sys=True)
+        else:
+            mains[name] = importlib.metadata.EntryPoint(name, scripts[name], "console_scripts").load()
+    return mains
 
 
 @dataclass(frozen=True)
@@ -75,7 +95,7 @@ class WarmTools:
 
     def __call__(self, argv: Sequence[str], cwd: Path, environ: dict[str, str], log: TextIO) -> Running:
         """Start a command."""
-        main = self.mains.get(argv[0])
+        main = self.mains.get(tool_name(argv))
         # a forked copy of a process with threads may wait for ever for a lock that one of them held
         if main is None or threads() > 1:
             return start_command(argv, cwd, environ, log)
@@ -103,7 +123,8 @@ def _run_main(main: Main, argv: Sequence[str], cwd: Path, environ: Mapping[str, 
             stream.reconfigure(line_buffering=True)
     # remembered by the module since its first use
     tempfile.tempdir = None
-    sys.argv = [str(Path(sysconfig.get_path("scripts"), argv[0])), *argv[1:]]
+    name = tool_name(argv)
+    sys.argv = [str(Path(sysconfig.get_path("scripts"), name)), *argv[argv.index(name) + 1 :]]
     random.seed()
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()
@@ -119,7 +140,9 @@ def _exit_status(main: Main) -> int:
     """What `sys.exit(main())` ends a process with."""
     try:
         try:
-            raise SystemExit(main())
+            result = main()
+            # a module's names, not an exit status
+            raise SystemExit(None if isinstance(result, dict) else result)
         except SystemExit as leaving:
             code = leaving.code
             if code is None:

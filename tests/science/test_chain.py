@@ -9,7 +9,6 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from lstops.production.inventory import scan_inventory
 from lstops.production.plan import TunedProductionRequest, plan_tuned_production
 from lstops.production.report_card import read_report_card, reference_text
 from lstops.reduction.cuts import load_cuts
-from lstops.reduction.geometry import Field, IrfNode
+from lstops.reduction.geometry import IrfNode
 from lstops.reduction.jobs import ModelSet, RunJob
 from lstops.reduction.plan import IndexRequest, NightRequest, plan_index, plan_night
 from lstops.reduction.refusal import split_runs
@@ -102,7 +101,7 @@ def job(production: Plan, layout: Layout) -> RunJob:
     dl1 = layout.dl1_run(Night.parse("20240115"), "v0.12", "tailcut84", RUN)
     data = inspect(ArtifactKind.DL1_MERGED, layout.absolute(dl1))
     return RunJob(
-        RUN, dl1, SOURCE, *CRAB, data["zd_deg"], data["az_deg"],
+        RUN, dl1, SOURCE, *CRAB, data["zd_deg"], data["az_deg"], data["t_start"],
         ModelSet(PRODUCTION, "dec_2276", 0.07, models.path, models.state.sha256), tuple(irfs), min_live_fraction=0.3,
     )  # fmt: skip
 
@@ -195,7 +194,7 @@ def test_a_finished_production_is_a_no_op(production: Plan, site: Site, layout: 
 
 
 def test_night_to_gammapy(job: RunJob, site: Site, layout: Layout) -> None:
-    accepted, refused = split_runs([job, replace(job, run=2009, zd_deg=60.0)], Field.at(datetime.now(timezone.utc)))
+    accepted, refused = split_runs([job, replace(job, run=2009, zd_deg=60.0)])
     assert [r.run for r in refused] == [2009]
     plan = plan_night(request(*accepted), site)
     assert run_all(plan, site) == [Ending.DONE, Ending.DONE]
@@ -293,7 +292,7 @@ def test_nearest_node_instead_of_interpolation_is_caught(job: RunJob, site: Site
     """With the nodes of one zenith lstchain takes the nearest and ends with exit status 0."""
     nodes = tuple(n for n in job.irfs if n.zd_deg < 20)
     near = replace(job, irfs=nodes, source="Crab near")
-    assert "span no area" in split_runs([near], Field.at(datetime.now(timezone.utc)))[1][0].reason
+    assert "span no area" in split_runs([near])[1][0].reason
     plan = plan_night(request(near), site)
     run_step(plan, 0, site)
     with pytest.raises(ProductInvalid, match="nearest node instead of interpolating"):

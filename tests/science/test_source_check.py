@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.io import fits
 
@@ -22,6 +23,7 @@ from lstops.publish.bundle import build_bundle  # noqa: E402
 from lstops.publish.publisher import publish  # noqa: E402
 from lstops.report.source import read_source_check  # noqa: E402
 from lstops.science.source_check import main  # noqa: E402
+from lstops.science.source_reference import known_source  # noqa: E402
 from lstops.science.source_runs import off_regions  # noqa: E402
 from lstops.step.model import ArtifactKind  # noqa: E402
 
@@ -52,7 +54,13 @@ def run(dl3: Path, out: Path, *more: str, ra: float = CRAB[0], dec: float = CRAB
 def test_flux_of_a_known_source(folder: Path, tmp_path: Path) -> None:
     truth = tmp_path / "truth.json"
     truth.write_text(json.dumps(TRUTH))
-    assert run(folder, tmp_path / "check.json", "--truth", str(truth), "--plots", f"{tmp_path}/plots/") == 0
+    page = tmp_path / "check.html"
+    assert (
+        run(
+            folder, tmp_path / "check.json", "--truth", str(truth), "--plots", f"{tmp_path}/plots/", "--page", str(page)
+        )
+        == 0
+    )
     check = read_source_check(tmp_path / "check.json")
     assert check.ratio is not None
     assert check.ratio_error is not None
@@ -67,11 +75,48 @@ def test_flux_of_a_known_source(folder: Path, tmp_path: Path) -> None:
     assert [r.run_id for r in check.runs] == [2001, 2002, 2003, 2004]
     assert {r.n_off_regions for r in check.runs} == {3}
     assert check.theta2.on[0] > 10 * check.theta2.off[0]
-    assert check.plots == ("theta2.png", "spectrum.png")
+    assert check.plots == ("theta2.png", "spectrum.png", "light_curve.png")
     for name in check.plots:
         content = (tmp_path / "plots" / name).read_bytes()
         assert content.startswith(b"\x89PNG")
         assert len(content) < 100_000
+
+    # a quick look at each run: every event is in the map or outside of it, the source where it is thrown
+    assert [look.run_id for look in check.looks] == [2001, 2002, 2003, 2004]
+    for look, place in zip(check.looks, ((0, -0.4), (-0.4, 0), (0, 0.4), (0.4, 0)), strict=True):
+        n_events = len(fits.getdata(folder / f"dl3_LST-1.Run{look.run_id:05d}.fits", "EVENTS"))
+        assert sum(map(sum, look.counts)) + look.outside == n_events
+        assert look.source_deg == pytest.approx(place, abs=0.01)
+        rows = np.array(look.counts)
+        north, east = (look.map_edges_deg[i] + 0.05 for i in np.unravel_index(rows.argmax(), rows.shape))
+        assert (east, north) == pytest.approx(place, abs=0.15)
+        seconds = sum(r.rate_hz / (r.rate_error_hz**2 or 1) for r in look.rates)
+        assert seconds == pytest.approx(600, rel=0.01)
+        assert all(0 < r.zenith_deg < 20 for r in look.rates)
+        assert look.theta2.on[0] > 10 * look.theta2.off[0]
+    assert [p.run_id for p in check.light_curve] == [2001, 2002, 2003, 2004]
+    pulls = [(p.flux - 9.52e-10) / p.flux_error for p in check.light_curve]
+    assert max(map(abs, pulls)) < 4
+    assert check.light_curve[0].stop_unix_s - check.light_curve[0].start_unix_s == pytest.approx(600, abs=1)
+    assert check.reference_points == ()
+    text = page.read_text()
+    assert text.count("<img ") == 3 + 4
+    assert "Crab &#34;$x&#34;" in text
+    assert "http" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    ).replace("https://matplotlib.org", "").replace("http-equiv", "")
+
+
+def test_the_crab_is_compared_with_published_points(tmp_path: Path) -> None:
+    dl3 = write_folder(tmp_path / "dl3", wobbled(live_s=200.0))
+    assert run(dl3, tmp_path / "check.json") == 0
+    check = read_source_check(tmp_path / "check.json")
+    assert check.reference_points_name == "Crab Nebula (LST-1 2023)"
+    assert len(check.reference_points) > 20
+    # thrown was MAGIC's spectrum, which is 10 % below LST-1's at some energies
+    assert check.points_ratio == pytest.approx(0.95, abs=0.15)
+    assert known_source(*CRAB) == "crab"
+    assert known_source(CRAB[0] + 0.1, CRAB[1]) is None
 
 
 def test_without_truth_the_flux_is_in_crabs(folder: Path, tmp_path: Path) -> None:

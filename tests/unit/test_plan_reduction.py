@@ -20,7 +20,8 @@ from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.model import ArtifactKind
 
-FIELD = Field.at(datetime(2024, 1, 15, tzinfo=timezone.utc))
+TAKEN = datetime(2024, 1, 15, tzinfo=timezone.utc)
+TAKEN_S, FIELD = TAKEN.timestamp(), Field.at(TAKEN)
 MC_FIELD = Field(-4.847, 37.37)
 MODELS = ModelSet("20240115_v0.12.3_crab", "dec_2276", 0.25, "models/AllSky/x/dec_2276", "ab" * 32)
 NIGHT = Night.parse("20240115")
@@ -34,7 +35,7 @@ GRID = tuple(node(zd, az) for zd in (10, 23, 35) for az in (175, 355))
 
 
 def job(run: int = 2001, source: str = "Crab", zd: float = 20.0, az: float = 110.0, **changes: object) -> RunJob:
-    made = RunJob(run, f"DL1/dl1_LST-1.Run{run:05d}.h5", source, 83.6324, -0.5, zd, az, MODELS, GRID)
+    made = RunJob(run, f"DL1/dl1_LST-1.Run{run:05d}.h5", source, 83.6324, -0.5, zd, az, TAKEN_S, MODELS, GRID)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -106,13 +107,13 @@ def test_an_empty_bin_at_a_node_that_counts() -> None:
 
 def refusal(*changed: IrfNode, **changes: object) -> Refusal:
     nodes = tuple(next((c for c in changed if c.path == n.path), n) for n in GRID)
-    accepted, refused = split_runs([job(irfs=nodes, **changes)], FIELD, load_cuts())
+    accepted, refused = split_runs([job(irfs=nodes, **changes)], load_cuts())
     assert accepted == ()
     return refused[0]
 
 
 def test_a_run_whose_responses_would_be_wrong_is_refused_before_anything_is_computed() -> None:
-    assert len(split_runs([job(models=replace(MODELS, training_zd_deg=(10.0, 35.0)))], FIELD, load_cuts())[0]) == 1
+    assert len(split_runs([job(models=replace(MODELS, training_zd_deg=(10.0, 35.0)))], load_cuts())[0]) == 1
     hole = refusal(*(replace(n, empty_bins_tev=((0.4, 0.63),)) for n in GRID))
     assert "collapse" in hole.reason
     assert "simulate more events" in hole.remedy
@@ -125,7 +126,7 @@ def test_a_run_whose_responses_would_be_wrong_is_refused_before_anything_is_comp
 
 
 def test_runs_outside_are_refused_with_reason_and_remedy() -> None:
-    accepted, refused = split_runs([job(), job(2002, zd=60.0), job(2003, source="{in:dl2}")], FIELD)
+    accepted, refused = split_runs([job(), job(2002, zd=60.0), job(2003, source="{in:dl2}")])
     assert [j.run for j in accepted] == [2001]
     assert [r.run for r in refused] == [2002, 2003]
     assert "outside" in refused[0].reason
@@ -157,8 +158,10 @@ def test_a_run_without_some_subruns(site: Site) -> None:
     partial, whole = plan.stage("dl3").steps
     command, stamp = partial.commands
     assert stamp == whole.commands[1]
-    assert command[:3] == ("python", "-m", "lstops.science.drop_subruns")
-    assert command[command.index("--") + 1 :] == whole.commands[0][5:]
+    assert command[:3] == ("python", "-m", "lstops.science.dl3")
+    assert command[command.index("--") :] == whole.commands[0][whole.commands[0].index("--") :]
+    assert [w for w in command if w.startswith("{in:dropped")] == ["{in:dropped-0}", "{in:dropped-1}"]
+    assert "--dropped" not in whole.commands[0]
     assert {i.path for i in partial.inputs if i.kind is ArtifactKind.DL1} == set(files)
     assert partial.primary.expect["dropped_subruns"] == [3, 12]
     assert partial.primary.expect["whole_run"] is False

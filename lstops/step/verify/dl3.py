@@ -118,6 +118,8 @@ def _examine(hdus: fits.HDUList) -> tuple[Facts, list[str]]:
         "irf_tables": responses.facts["tables"],
         "gh_efficiency": responses.facts.get("gh_efficiency"),
         "gh_cut": responses.facts.get("gh_cut"),
+        "cuts_sha256": hdus[0].header.get("CUTSHA"),
+        "intensity_cut_pe": hdus[0].header.get("INTCUT"),
     }
     facts |= _target(by_name(hdus, "POINTING"))
     if events is None:

@@ -57,10 +57,21 @@ def examine(
             for w in chosen
         ]
     }
-    findings = _area(hdus, chosen, [read(paths[w.node.path]) for w in chosen])
+    nodes = {w.node.path: read(paths[w.node.path]) for w in chosen}
+    findings = _area(hdus, chosen, list(nodes.values()))
+    findings += [
+        f"it was made with the cut set {_cut_set(hdus)[:12]}, its responses {name} with {_cut_set(node)[:12]}"
+        for name, node in nodes.items()
+        if _cut_set(node) and _cut_set(node) != _cut_set(hdus)
+    ]
     if useful_tev is not None and (reason := collapsing(chosen, (float(useful_tev[0]), float(useful_tev[1])))):
         findings.append(reason.rstrip("."))
     return found, findings
+
+
+def _cut_set(hdus: fits.HDUList) -> str:
+    """Digest of the cut set that a file was made with, as it says itself; empty if it does not (lstmcpipe's)."""
+    return str(hdus[0].header.get("CUTSHA", ""))
 
 
 def _node(item: InputFacts) -> IrfNode:
