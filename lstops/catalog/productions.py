@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 from sqlalchemy import select
@@ -18,8 +19,12 @@ from lstops.catalog.products import CANDIDATE, CURRENT, SUPERSEDED, WITHDRAWN
 from lstops.catalog.tables import ProductionEventRow, ProductionRow, ProductionStandardRow
 from lstops.errors import ConfigError, DataError
 from lstops.production.reuse import SAME_LEVEL_GHZ, Existing
+from lstops.site.model import Trainer
 
 _MACHINE = "lstops"
+_LSTCHAIN = Trainer.LSTCHAIN.value
+#: actions that move the pointer to the standard of a line
+STANDARD, STANDARD_NO_MORE = "made the standard", "no longer the standard"
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,26 @@ class RegisteredProduction:
     config: dict[str, Any]
     facts: dict[str, Any]
     plan_id: str
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """A production that accelerated forests are compared with: all the same, but trained by lstchain.
+
+    Attributes
+    ----------
+    settings_sha256, name : str
+        It has these settings, or this name.
+    but : str
+        The production that is compared.
+    """
+
+    line: str
+    lstchain_version: str
+    nsb_level_ghz: float
+    settings_sha256: str
+    name: str
+    but: str
 
 
 def register_production(session: Session, production: RegisteredProduction, status: str = CURRENT) -> str:
@@ -121,7 +146,7 @@ def promote(
             session.execute(
                 statement.on_conflict_do_update(index_elements=["line", "lstchain_version"], set_={"name": row.name})
             )
-            _note(session, row, "made the standard", author, reason)
+            _note(session, row, STANDARD, author, reason)
     session.flush()
     return rows
 
@@ -136,7 +161,7 @@ def withdraw(session: Session, name: str, line: str | None, author: str, reason:
         pointer = session.get(ProductionStandardRow, (row.line, row.lstchain_version))
         if pointer is not None and pointer.name == row.name:
             session.delete(pointer)
-            _note(session, row, "no longer the standard", author, reason)
+            _note(session, row, STANDARD_NO_MORE, author, reason)
     session.flush()
     return rows
 
@@ -186,6 +211,22 @@ def previous_cards(session: Session, name: str, lstchain_version: str, level_ghz
     return {line: str(row.facts["report_card"]) for line, row in found.items()}
 
 
+def trusted_production(session: Session, wanted: Trusted) -> ProductionRow | None:
+    """The registered production that answers, with a report card and not withdrawn; the current one, then the youngest."""
+    rows = [
+        row
+        for row in all_productions(session)
+        if (row.line, row.lstchain_version) == (wanted.line, wanted.lstchain_version)
+        and abs(row.nsb_level_ghz - wanted.nsb_level_ghz) < SAME_LEVEL_GHZ
+        and row.status != WITHDRAWN
+        and row.name != wanted.but
+        and row.facts.get("trainer", _LSTCHAIN) == _LSTCHAIN
+        and row.facts.get("report_card")
+        and (row.name == wanted.name or row.facts.get("settings_sha256") == wanted.settings_sha256)
+    ]
+    return min(rows, key=lambda row: _order(row, wanted.nsb_level_ghz), default=None)
+
+
 def _order(row: ProductionRow, level_ghz: float | None) -> tuple[float, bool, float]:
     """The nearest level first, then the current one, then the youngest."""
     away = 0.0 if level_ghz is None else round(abs(row.nsb_level_ghz - level_ghz), 3)
@@ -216,4 +257,6 @@ def _same_level(rows: Sequence[ProductionRow], row: ProductionRow) -> list[Produ
 
 
 def _note(session: Session, row: ProductionRow, action: str, author: str, reason: str) -> None:
-    session.add(ProductionEventRow(name=row.name, line=row.line, action=action, author=author, reason=reason))
+    # this clock, not the database's: the events of one transaction stay in order, and are kept as files with their time
+    at = datetime.now(timezone.utc)
+    session.add(ProductionEventRow(name=row.name, line=row.line, action=action, author=author, reason=reason, at=at))

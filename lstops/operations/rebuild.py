@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lstops.catalog.database import catalog_session
 from lstops.catalog.nights import find_night
-from lstops.catalog.productions import register_production
 from lstops.catalog.rebuild import Progress, RebuiltProducts, rebuild_products, restore_decisions
+from lstops.catalog.registry_record import keep_events, kept_events, register_again, restore_events
 from lstops.errors import ConfigError, LstOpsError
 from lstops.night import Night
 from lstops.operations.nightly import ingest, judge, layout_of
@@ -75,6 +75,8 @@ def rebuild(site: Site, *, nights: bool = True, decisions: bool = False, progres
         products = rebuild_products(session, layout, progress)
         skipped += products.skipped
         productions = []
+        kept, unreadable = kept_events(layout)
+        skipped += unreadable
         for plan_id in production_plans(ManifestStore(layout.manifests).all()):
             try:
                 found = registrations(site, plan_id)
@@ -82,8 +84,10 @@ def rebuild(site: Site, *, nights: bool = True, decisions: bool = False, progres
                 skipped.append(f"{plan_id}: {error}")
                 continue
             for production in found:
-                register_production(session, production, site.production.register_as)
+                register_again(session, production, kept, site.production.register_as)
                 productions.append(production.name)
+        restore_events(session, kept)
+        keep_events(session, layout)
         if decisions:
             restored, unusable = restore_decisions(session, layout)
             skipped += unusable

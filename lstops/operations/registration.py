@@ -10,6 +10,7 @@ from typing import Any
 from lstops.catalog.database import catalog_session
 from lstops.catalog.productions import RegisteredProduction, register_production
 from lstops.catalog.products import CURRENT, record_manifests
+from lstops.catalog.registry_record import keep_events
 from lstops.catalog.requests import close_requests
 from lstops.catalog.tables import ProductionRow
 from lstops.errors import ProductInvalid
@@ -189,4 +190,5 @@ def register(site: Site, plan_id: str) -> str:
             if register_production(session, production, site.production.register_as) == CURRENT:
                 row = session.get_one(ProductionRow, (production.name, production.line))
                 close_requests(session, row, site.nightly.nsb_tolerance_ghz)
+        keep_events(session, layout_of(site))
     return productions[0].name

