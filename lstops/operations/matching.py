@@ -24,7 +24,7 @@ from lstops.quality.overlay import subrun_words
 from lstops.quality.profiles import Profile
 from lstops.reduction.cuts import CutSet, settings_digest
 from lstops.reduction.geometry import IrfNode
-from lstops.reduction.jobs import ModelSet, RunJob
+from lstops.reduction.jobs import ModelSet, RunJob, with_nearest_node
 from lstops.reduction.plan import CUTS_FILE
 from lstops.reduction.pointing import mean_azimuth_deg
 from lstops.reduction.refusal import split_runs
@@ -110,7 +110,7 @@ def _job(
         )
     quantities = row.quantities
     middle_s = quantities["start_s"] + (quantities["elapsed_time_s"] or 0.0) / 2
-    return RunJob(
+    job = RunJob(
         run=run.number,
         dl1=layout.dl1_run(night, nightly.pipeline_version, nightly.tailcut, run.number),
         source=source.name,
@@ -123,6 +123,7 @@ def _job(
         irfs=irf_nodes(layout, production, cuts),
         dropped=_dropped_files(site, night, run.number, dropped),
     )
+    return with_nearest_node(job, nightly.nearest_irf_node_within_deg)
 
 
 def models_of(production: ProductionRow) -> ModelSet:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -142,7 +143,8 @@ def _runs(
     by_run = {row.run_id: row for row in rows}
     causes = {q.subject: Quarantine(q.stage, q.cause, q.remedy) for q in blocked}
     states = _product_states(site, layout, reduction)
-    models = {int(run): item["production"] for run, item in reduction.context["runs"].items()} if reduction else {}
+    used = reduction.context["runs"] if reduction else {}
+    models = {int(run): _models(about) for run, about in used.items()}
     found = []
     for run in summary:
         row = by_run.get(run.number)
@@ -168,6 +170,11 @@ def _runs(
             )
         )
     return tuple(found)
+
+
+def _models(about: Mapping[str, Any]) -> str:
+    """The production of a run, and what is unusual about its responses."""
+    return "; ".join(filter(None, (str(about["production"]), about.get("responses"))))
 
 
 def _without(run: ReportRun, lost_s: float) -> ReportRun:

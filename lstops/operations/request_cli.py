@@ -121,11 +121,13 @@ def _show(site: Site, made: RequestPlan) -> None:
     from lstops.quality.overlay import subrun_words
 
     console, about = Console(), made.plan.context["runs"]
-    runs = Table("night", "run", "models", "without subruns", title=Text(made.plan.title))
+    runs = Table("night", "run", "models", "responses", "without subruns", title=Text(made.plan.title))
     for night, numbers in made.nights.items():
         for number in numbers:
             if what := about.get(str(number)):
-                runs.add_row(night.iso, str(number), what["production"], subrun_words(what.get("dropped_subruns", ())))
+                responses = what.get("responses", "interpolated")
+                left_out = subrun_words(what.get("dropped_subruns", ()))
+                runs.add_row(night.iso, str(number), what["production"], responses, left_out)
     console.print(runs)
     if made.causes:
         blocked = Table("what", "why not", "what helps", title="not reduced")

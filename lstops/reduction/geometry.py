@@ -147,6 +147,23 @@ def around(zd_deg: float, az_deg: float, field: Field, nodes: Sequence[IrfNode])
     return tuple(node for node in nodes if node.path in found)
 
 
+def nearest(zd_deg: float, az_deg: float, nodes: Sequence[IrfNode]) -> tuple[IrfNode, float]:
+    """The node with the smallest angle to a pointing, and that angle in degrees.
+
+    Not lstchain's nearest node: that one is nearest in (cos zd, sin delta), a plane in which degrees of zenith distance
+    count for little (a run at 25 deg got the node at 10 deg).
+    """
+
+    def distance_deg(node: IrfNode) -> float:
+        here, there = math.radians(zd_deg), math.radians(node.zd_deg)
+        azimuth = math.radians(az_deg - node.az_deg)
+        cosine = math.cos(here) * math.cos(there) + math.sin(here) * math.sin(there) * math.cos(azimuth)
+        return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
+
+    found = min(nodes, key=distance_deg)
+    return found, distance_deg(found)
+
+
 def why_not(zd_deg: float, az_deg: float, nodes: Sequence[IrfNode], field: Field) -> str | None:
     """Say why the responses cannot be interpolated to a pointing, or None if they can.
 

@@ -21,6 +21,8 @@ CUTS_FILE = "cuts.json"
 HDU_INDEX, OBS_INDEX = "hdu-index.fits.gz", "obs-index.fits.gz"
 #: the zenith of the responses is that of the data when lstchain interpolates (rounded to 1e-5), a node's when not
 _ZENITH_TOLERANCE_DEG = 0.05
+#: between a run's pointing as planned with, and the mean of its events
+_POINTING_DEG = 0.5
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,11 @@ def index_step(site: Site, source: str, dl3: Sequence[str], lstchain_version: st
 
 def _about(job: RunJob) -> dict[str, Any]:
     about: dict[str, Any] = {"source": job.source, "production": job.models.production}
-    return about | {"dropped_subruns": list(job.dropped_subruns)} if job.dropped else about
+    if job.dropped:
+        about["dropped_subruns"] = list(job.dropped_subruns)
+    if job.response_words:
+        about["responses"] = job.response_words
+    return about
 
 
 def dl3_path(job: RunJob, request: NightRequest, layout: Layout) -> str:
@@ -204,6 +210,8 @@ def _dl3(job: RunJob, request: NightRequest, site: Site, layout: Layout) -> Step
         "irf_zenith_tolerance_deg": _ZENITH_TOLERANCE_DEG,
         "useful_energy_tev": list(cuts.useful_energy_tev),
     }
+    if job.nearest_deg is not None:
+        expect |= {"nearest_node": True, "irf_zenith_tolerance_deg": job.nearest_deg + _POINTING_DEG}
     if dropped:
         expect |= {"whole_run": False, "dropped_subruns": list(job.dropped_subruns)}
     path = dl3_path(job, request, layout)
@@ -250,6 +258,8 @@ def _made_with(job: RunJob, cuts: CutSet) -> dict[str, str]:
     """Keywords of a DL3 file; the nodes are all that lstchain could interpolate from, their weights are facts."""
     nodes = sorted(job.irfs, key=lambda node: node.path)
     values = _identity(job.models) | {"CUTSET": cuts.name, "IRFNODES": str(len(nodes))}
+    if job.nearest_deg is not None:
+        values["IRFSEP"] = f"{job.nearest_deg:.2f} deg"
     for number, node in enumerate(nodes, start=1):
         values[f"IRFN{number:04d}"] = node.path.rpartition("/")[2]
         if node.sha256:

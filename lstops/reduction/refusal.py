@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from lstops.reduction.cuts import CutSet
-from lstops.reduction.geometry import Field, around, collapsing, weights, why_not
+from lstops.reduction.geometry import collapsing, why_not
 from lstops.reduction.jobs import RunJob
 
 #: a run's zenith distance changes by degrees; its mean may lie that far beyond the outermost training node
@@ -54,9 +53,12 @@ def _refusal(job: RunJob, cuts: CutSet | None) -> tuple[str, str] | None:
             f"extrapolated: its forests were trained from {trained[0]:g} to {trained[1]:g} deg.",
             "train with nodes around this zenith distance, or exclude the run.",
         )
-    field = Field.at(datetime.fromtimestamp(job.middle_unix_s, timezone.utc))
-    if reason := why_not(job.zd_deg, job.az_deg, job.irfs, field):
-        return reason, "produce test nodes around this pointing, or exclude the run."
+    if job.nearest_deg is None and (reason := why_not(job.zd_deg, job.az_deg, job.irfs, job.field)):
+        return (
+            reason,
+            "produce test nodes around this pointing, allow the responses of the nearest node "
+            "(`nightly.nearest_irf_node_within_deg` of the site file), or exclude the run.",
+        )
     if cuts is None:
         return None
     for node in job.irfs:
@@ -66,12 +68,9 @@ def _refusal(job: RunJob, cuts: CutSet | None) -> tuple[str, str] | None:
                 f"of this reduction ({cuts.name}, {cuts.digest[:8]}...).",
                 "make the IRFs of this cut set (DAG `mc_production`), or reduce with the other one.",
             )
-    chosen = weights(job.zd_deg, job.az_deg, field.delta_deg(job.zd_deg, job.az_deg), job.irfs)
-    if reason := collapsing(chosen, cuts.useful_energy_tev):
+    if reason := collapsing(job.responses, cuts.useful_energy_tev):
         return reason, "simulate more events at this node, or narrow the useful energies of the cut set."
-    if cuts.intensity_per_run and (
-        lacking := [n.where for n in around(job.zd_deg, job.az_deg, field, job.irfs) if not n.gamma_dl2]
-    ):
+    if cuts.intensity_per_run and (lacking := [node.where for node in job.nodes_around if not node.gamma_dl2]):
         return (
             f"{cuts.name} has an intensity cut for each run, and nothing says which DL2 the responses of the node(s) "
             f"{', '.join(lacking)} were made from.",

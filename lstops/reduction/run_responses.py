@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import PurePosixPath
 
 from lstops.reduction.cuts import CutSet
-from lstops.reduction.geometry import Field, around
 from lstops.reduction.jobs import RunJob
 from lstops.step.model import ArtifactKind, Input, Output
 
@@ -38,8 +36,7 @@ def run_responses(job: RunJob, cuts: CutSet, dl3: str) -> RunResponses:
     dl3 : str
         Path of the run's DL3: what is made here lies in a folder beside it.
     """
-    field = Field.at(datetime.fromtimestamp(job.middle_unix_s, timezone.utc))
-    nodes = sorted(around(job.zd_deg, job.az_deg, field, job.irfs), key=lambda node: PurePosixPath(node.path).name)
+    nodes = sorted(job.nodes_around, key=lambda node: PurePosixPath(node.path).name)
     folder = f"{dl3.rpartition('/')[0]}/responses/Run{job.run:05d}"
     command = ["python", "-m", "lstops.science.run_responses", "--dl2", "{in:dl2}", "--cuts", "{file:cuts.json}"]
     command += ["--effective", "{out:cuts}"]

@@ -183,6 +183,9 @@ class NightlySettings(Frozen):
         Fallbacks where neither the run catalogue nor the target list knows better.
     nsb_tolerance_ghz : float
         Largest distance between a run's extra NSB and the level of the models used for it.
+    nearest_irf_node_within_deg : float or None
+        A run outside the grid of the IRF nodes gets the responses of the nearest one, if it is within this angle of its
+        pointing; None: such a run is refused.
     approval_nights : int or None
         A reprocessing of more nights waits for a person's approval; None: none ever does.
     """
@@ -193,6 +196,7 @@ class NightlySettings(Frozen):
     tailcut: str = "tailcut84"
     declination_line: str = "dec_2276"
     nsb_tolerance_ghz: float = Field(default=0.1, gt=0)
+    nearest_irf_node_within_deg: float | None = Field(default=None, gt=0, le=15)
     approval_nights: int | None = Field(default=5, ge=0)
 
 

@@ -12,8 +12,8 @@ from lstops.errors import ConfigError
 from lstops.night import Night
 from lstops.reduction.collection import SourceFiles, plan_collection
 from lstops.reduction.cuts import load_cuts
-from lstops.reduction.geometry import Field, IrfNode, NodeWeight, collapsing, weights, why_not
-from lstops.reduction.jobs import ModelSet, RunJob
+from lstops.reduction.geometry import Field, IrfNode, NodeWeight, collapsing, nearest, weights, why_not
+from lstops.reduction.jobs import ModelSet, RunJob, with_nearest_node
 from lstops.reduction.plan import IndexRequest, NightRequest, plan_index, plan_night
 from lstops.reduction.refusal import Refusal, split_runs
 from lstops.site.layout import Layout
@@ -93,6 +93,47 @@ def test_of_nodes_at_one_place_the_nearest_in_azimuth() -> None:
         chosen = {w.node for w in weights(20.0, az, FIELD.delta_deg(20.0, 110.0), (*GRID, twin))}
         assert wanted in chosen
         assert len(chosen & {GRID[2], twin}) == 1
+
+
+def test_the_nearest_node_is_the_one_nearest_on_the_sky() -> None:
+    assert nearest(24.9, 176.0, GRID)[0] == GRID[2]
+    # 80 deg of azimuth are 10 deg on the sky there
+    assert nearest(6.0, 95.0, GRID) == (GRID[0], pytest.approx(10.7, abs=0.1))
+    assert nearest(5.0, 359.0, GRID) == (GRID[1], pytest.approx(5.0, abs=0.1))
+
+
+def test_outside_the_grid_the_nearest_node_only_where_the_site_allows_it(site: Site) -> None:
+    outside = job(zd=8.0, az=190.0)
+    assert with_nearest_node(outside, None) == outside
+    assert with_nearest_node(outside, 2.0) == outside
+    refused = split_runs([outside], load_cuts())[1]
+    assert "nearest_irf_node_within_deg" in refused[0].remedy
+    inside = job()
+    assert with_nearest_node(inside, 15.0) == inside
+
+    allowed = with_nearest_node(outside, 5.0)
+    assert allowed.irfs == (GRID[0],)
+    assert allowed.nearest_deg == pytest.approx(3.1, abs=0.1)
+    assert allowed.responses == (NodeWeight(GRID[0], 1.0),)
+    assert split_runs([allowed], load_cuts()) == ((allowed,), ())
+
+    plan = plan_night(night(allowed, job(2002)), site)
+    assert plan.context["runs"]["2001"]["responses"] == "IRFs of the nearest node (zd 10 az 175), 3.1 deg away"
+    assert "responses" not in plan.context["runs"]["2002"]
+    step, usual = plan.stage("dl3").steps
+    assert [item.path for item in step.inputs if item.kind is ArtifactKind.IRF] == [GRID[0].path]
+    assert step.outputs[0].expect["nearest_node"] is True
+    assert step.outputs[0].expect["irf_zenith_tolerance_deg"] == pytest.approx(3.6, abs=0.1)
+    assert any("IRFSEP=3.07 deg" in word for command in step.commands for word in command)
+    assert "nearest_node" not in usual.outputs[0].expect
+
+
+def test_the_nearest_node_is_held_to_the_cuts_like_any_other() -> None:
+    other = replace(GRID[0], cuts_sha256="ef" * 32)
+    hole = replace(GRID[0], empty_bins_tev=((0.4, 0.63),))
+    for node_, told in ((other, "made with other cuts"), (hole, "no effective area at 0.4 to 0.63 TeV")):
+        changed = with_nearest_node(job(zd=8.0, az=190.0, irfs=(node_, *GRID[1:])), 5.0)
+        assert told in split_runs([changed], load_cuts())[1][0].reason
 
 
 def test_an_empty_bin_at_a_node_that_counts() -> None:

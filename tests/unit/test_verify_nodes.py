@@ -63,6 +63,22 @@ def test_the_area_of_a_node_under_the_header_of_the_run(tmp_path: Path) -> None:
         verify(output(), path, inputs)
 
 
+def test_the_responses_of_one_node_where_that_is_meant(tmp_path: Path) -> None:
+    inputs = node_inputs(tmp_path, areas())
+    header = {"ZEN_PNT": 10.0}
+    path = products.dl3(tmp_path / "dl3.fits", pointing=TARGET, area=areas()[0], header=header)
+    meant = output(nearest_node=True, useful_energy_tev=[0.1, 5])
+    assert verify(meant, path, inputs[:1])["irf_nodes"] == [
+        {"file": "irf_0.fits.gz", "zd_deg": 10.0, "az_deg": 175.0, "weight": 1.0}
+    ]
+    with pytest.raises(ProductInvalid, match=r"effective area is up to \d+\.\d% off"):
+        verify(meant, path, inputs[1:2])
+    with pytest.raises(
+        ProductInvalid, match="4 IRF nodes are among the inputs, and the responses were to be those of one"
+    ):
+        verify(meant, path, inputs)
+
+
 def test_a_pointing_outside_and_a_header_that_tells_nothing(tmp_path: Path) -> None:
     inputs = node_inputs(tmp_path, areas())
     far = {"MEAN_ZEN": "50.0 deg", "MEAN_AZ": "110.0 deg", "B_DELTA": "70.0 deg"}

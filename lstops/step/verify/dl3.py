@@ -11,6 +11,8 @@ min_live_fraction : float
 irf_zenith_tolerance_deg : float
     Largest distance between the zenith of the responses and that of the data. lstchain takes the *nearest* node when it
     cannot interpolate, with exit status 0; the header then holds the node's zenith.
+nearest_node : bool
+    The responses are meant to be those of the one IRF input, as they are. Default: interpolated.
 useful_energy_tev : (low, high)
     True energies between which no node may have an empty bin. Nodes and weights of the responses become facts
     (`irf_nodes`), and the effective area must be the one interpolated from them, if the step has IRF inputs.
@@ -73,7 +75,8 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
     least = float(expect.get("min_live_fraction", 0))
     if on > 0 and live < least * on:
         findings.append(f"LIVETIME is {live:.1f} s of {on:.1f} s, below {least:.0%}: events are missing")
-    nodes, wrong = dl3_nodes.examine(hdus, facts, inputs, expect.get("useful_energy_tev"))
+    nearest = bool(expect.get("nearest_node", False))
+    nodes, wrong = dl3_nodes.examine(hdus, facts, inputs, expect.get("useful_energy_tev"), nearest)
     facts |= nodes
     findings += wrong
     findings += dl3_times.against_dropped(facts, expect.get("dropped_subruns", []), inputs)

@@ -25,7 +25,11 @@ _TOLERANCE = 1e-3
 
 
 def examine(
-    hdus: fits.HDUList, facts: Facts, inputs: Sequence[InputFacts], useful_tev: Sequence[float] | None
+    hdus: fits.HDUList,
+    facts: Facts,
+    inputs: Sequence[InputFacts],
+    useful_tev: Sequence[float] | None,
+    nearest: bool = False,
 ) -> tuple[Facts, list[str]]:
     """Nodes and weights of the responses, and what is wrong with them.
 
@@ -37,6 +41,8 @@ def examine(
         Of the step; those of kind IRF are the nodes it had.
     useful_tev : (low, high) or None
         Energies between which the area of no node may be empty.
+    nearest : bool
+        The responses are meant to be those of the one node among the inputs, not interpolated.
     """
     files = sorted((i for i in inputs if i.kind is ArtifactKind.IRF), key=lambda i: i.path.name)
     if not files:
@@ -45,7 +51,10 @@ def examine(
         return {}, ["its header does not say which pointing the responses are for"]
     zd_deg, az_deg, delta_deg = facts["mean_zd_deg"], facts["mean_az_deg"], facts["b_delta_deg"]
     paths = {item.path.name: item.path for item in files}
-    chosen = weights(zd_deg, az_deg, delta_deg, [_node(item) for item in files])
+    nodes = [_node(item) for item in files]
+    if nearest and len(nodes) != 1:
+        return {}, [f"{len(nodes)} IRF nodes are among the inputs, and the responses were to be those of one"]
+    chosen = (NodeWeight(nodes[0], 1.0),) if nearest else weights(zd_deg, az_deg, delta_deg, nodes)
     if not chosen:
         return {}, [
             f"its pointing (zd {zd_deg:.2f} az {az_deg:.2f} deg) lies outside the {len(files)} IRF nodes: "
@@ -57,11 +66,11 @@ def examine(
             for w in chosen
         ]
     }
-    nodes = {w.node.path: read(paths[w.node.path]) for w in chosen}
-    findings = _area(hdus, chosen, list(nodes.values()))
+    contents = {w.node.path: read(paths[w.node.path]) for w in chosen}
+    findings = _area(hdus, chosen, list(contents.values()))
     findings += [
         f"it was made with the cut set {_cut_set(hdus)[:12]}, its responses {name} with {_cut_set(node)[:12]}"
-        for name, node in nodes.items()
+        for name, node in contents.items()
         if _cut_set(node) and _cut_set(node) != _cut_set(hdus)
     ]
     if useful_tev is not None and (reason := collapsing(chosen, (float(useful_tev[0]), float(useful_tev[1])))):
