@@ -76,7 +76,7 @@ _UP = text(
     """
 ).bindparams(bindparam("ids", type_=ARRAY(Integer)))
 
-_TOUCHED = """
+TOUCHED = """
     WITH RECURSIVE touched(id) AS (
         {start}
         UNION
@@ -87,38 +87,11 @@ _TOUCHED = """
     SELECT id FROM touched
 """
 _FROM_CONTENTS = text(
-    _TOUCHED.format(
+    TOUCHED.format(
         start="SELECT l.product_id FROM lineage l "
         "JOIN unnest(:paths, :digests) AS r(path, sha256) ON l.input_sha256 = r.sha256 AND l.input_path = r.path",
     )
 ).bindparams(bindparam("paths", type_=ARRAY(String)), bindparam("digests", type_=ARRAY(String)))
-_FROM_UNKNOWN = text(
-    _TOUCHED.format(
-        start="SELECT l.product_id FROM lineage l "
-        "LEFT JOIN product p ON p.path = l.input_path AND p.sha256 = l.input_sha256 "
-        "WHERE l.input_kind IN ('models', 'dl2') AND p.id IS NULL",
-    )
-)
-# Up from the models, which are few; not down from the nodes, which no index finds. strpos, not LIKE: the name of a node
-# holds underscores, which LIKE takes for any character. Models that were trained on with others are not followed.
-_TRAINED_WITH = text(
-    """
-    WITH RECURSIVE used AS (
-        SELECT p.id AS models, l.input_path, l.input_sha256
-        FROM product p JOIN lineage l ON l.product_id = p.id WHERE p.kind = 'models'
-        UNION
-        SELECT u.models, l.input_path, l.input_sha256
-        FROM used u
-        JOIN product p ON p.path = u.input_path AND p.sha256 = u.input_sha256 AND p.kind <> 'models'
-        JOIN lineage l ON l.product_id = p.id
-    )
-    SELECT DISTINCT models FROM used
-    WHERE strpos(input_path, 'TrainingDataset') > 0 AND strpos(input_path, :node) > 0
-    """
-)
-_OF_KIND = text("SELECT id FROM product WHERE kind = :kind AND id = ANY(:ids)").bindparams(
-    bindparam("ids", type_=ARRAY(Integer))
-)
 
 
 def ancestors(session: Session, roots: Sequence[Content]) -> Graph:
@@ -152,52 +125,6 @@ def touched(session: Session, roots: Iterable[Content]) -> list[int]:
     contents = list(roots)
     values = {"paths": [c.path for c in contents], "digests": [c.sha256 for c in contents]}
     return sorted(session.scalars(_FROM_CONTENTS, values))
-
-
-@dataclass(frozen=True)
-class NodeUse:
-    """Products by whether the models they depend on were trained with a node.
-
-    Attributes
-    ----------
-    without : frozenset of int
-        Ids of products whose models were trained without the node.
-    unknown : frozenset of int
-        Ids of products that depend on models (or on a DL2) of which the catalogue does not know how they were made.
-    """
-
-    without: frozenset[int]
-    unknown: frozenset[int]
-
-
-def node_use(session: Session, node: str, kind: str) -> NodeUse:
-    """Which products of a kind depend on models that a training node is missing from.
-
-    Parameters
-    ----------
-    node : str
-        As in folder names, "theta_6.000_az_180.000".
-    """
-    name = f"{node.removeprefix('node_').removeprefix('corsika_').strip('_')}_"
-    trained_with = set(session.scalars(_TRAINED_WITH, {"node": name}))
-    models = list(session.scalars(select(ProductRow).where(ProductRow.kind == ArtifactKind.MODELS.value)))
-    explained = set(
-        session.scalars(select(LineageRow.product_id).where(LineageRow.product_id.in_([m.id for m in models])))
-    )
-    lacking = [m for m in models if m.id in explained and m.id not in trained_with]
-    strange = [m for m in models if m.id not in explained]
-
-    def with_users(rows: list[ProductRow]) -> set[int]:
-        if not rows:
-            return set()
-        return {row.id for row in rows} | set(touched(session, [Content(m.path, m.sha256) for m in rows]))
-
-    def of_kind(ids: set[int]) -> frozenset[int]:
-        return frozenset(session.scalars(_OF_KIND, {"kind": kind, "ids": list(ids)})) if ids else frozenset()
-
-    without = with_users(lacking)
-    unknown = (with_users(strange) | set(session.scalars(_FROM_UNKNOWN))) - without
-    return NodeUse(of_kind(without), of_kind(unknown))
 
 
 def _graph(session: Session, roots: Sequence[Content], edges: Sequence[Any]) -> Graph:

@@ -15,11 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from lstops.catalog.database import catalog_session
-from lstops.catalog.products import products
+from lstops.catalog.node_use import CULMINATION, NodeUse, node_use
+from lstops.catalog.products import BESIDE, BUNDLE, CANDIDATE, CURRENT, SUPERSEDED, WITHDRAWN, products
 from lstops.catalog.story import Story, facts_of
-from lstops.catalog.trace import Content, Graph, NodeUse, ancestors, descendants, node_use
+from lstops.catalog.trace import Content, Graph, ancestors, descendants
 from lstops.errors import ConfigError
 from lstops.night import Night
+from lstops.production.documents import nearest
+from lstops.step.model import ArtifactKind
 
 products_app = typer.Typer(help="What was made, the newest first.")
 trace_app = typer.Typer(help="How a file came to be, and what depends on it.")
@@ -27,6 +30,8 @@ trace_app = typer.Typer(help="How a file came to be, and what depends on it.")
 SiteFile = Annotated[str | None, typer.Option("--site", help="Site file; default: $LSTOPS_SITE.")]
 #: trees are not fitted to the terminal: a path that is cut or folded cannot be copied
 _WIDE = 4000
+_KINDS = (*(kind.value for kind in ArtifactKind), BUNDLE)
+_STATES = (CANDIDATE, CURRENT, BESIDE, SUPERSEDED, WITHDRAWN)
 _COLUMNS = ("made_at", "kind", "status", "run", "night", "production", "path", "sha256", "notice")
 
 
@@ -40,26 +45,30 @@ class OutputFormat(str, Enum):
 
 @products_app.command()
 def products_list(
-    kind: Annotated[str | None, typer.Option(help="dl2, dl3, models, irf, bundle, ...")] = None,
-    run: Annotated[int | None, typer.Option(help="Run number.")] = None,
+    kind: Annotated[str | None, typer.Option(help=f"{', '.join(_KINDS)}.")] = None,
+    run: Annotated[int | None, typer.Option(min=1, help="Run number.")] = None,
     night: Annotated[str | None, typer.Option(help="YYYYMMDD")] = None,
     production: Annotated[str | None, typer.Option(help="Name of a Monte Carlo production.")] = None,
-    status: Annotated[str | None, typer.Option(help="candidate, current, beside, superseded, withdrawn")] = None,
+    status: Annotated[str | None, typer.Option(help=f"{', '.join(_STATES)}.")] = None,
     without_node: Annotated[
         str | None,
         typer.Option(
-            "--without-node", help="Only what depends on models trained without this node (theta_6.000_az_180.000)."
+            "--without-node",
+            help="Only what depends on models trained without this node of their line (theta_6.000_az_180.000), or "
+            "without its `culmination`; of kind dl3 if --kind does not say otherwise.",
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="So many at most.")] = None,
     output: Annotated[OutputFormat, typer.Option("--format", help="How to write it.")] = OutputFormat.TABLE,
 ) -> None:
     """What was made, the newest first."""
-    if without_node and not kind:
-        raise ConfigError("--without-node needs --kind.", "say what you look for: --kind dl3.")
+    if without_node is not None:
+        kind = kind or ArtifactKind.DL3.value
+    _require("kind", kind, _KINDS)
+    _require("status", status, _STATES)
     use = None
     with catalog_session() as session:
-        if without_node and kind:
+        if without_node is not None and kind:
             use = node_use(session, without_node, kind)
         rows = products(
             session,
@@ -83,10 +92,21 @@ def products_list(
         _table(found, columns)
 
 
+def _require(option: str, value: str | None, known: tuple[str, ...]) -> None:
+    """A word that is none would find nothing, and look like an answer."""
+    if value is None or value in known:
+        return
+    best = nearest(value, known)
+    raise ConfigError(
+        f"there is no {option} {value!r}.", f"did you mean {best}?" if best else f"use one of {', '.join(known)}."
+    )
+
+
 def _node_facts(product_id: int, node: str | None, use: NodeUse | None) -> dict[str, Any]:
     if use is None:
         return {}
-    return {"node": f"without {node}" if product_id in use.without else "unknown: its models were not made here"}
+    lacks = f"without its {node}" if node == CULMINATION else f"without {node}"
+    return {"node": lacks if product_id in use.without else "unknown: its models were not made here"}
 
 
 def _table(found: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
@@ -119,6 +139,9 @@ def trace(
     from lstops.site.model import load_site
     from lstops.step.manifest import write_atomically
 
+    _require("kind", kind, _KINDS)
+    if prov and not prov.absolute().parent.is_dir():
+        raise ConfigError(f"{prov.absolute().parent} is no folder.", "name a file in a folder that is there (--prov).")
     loaded = load_site(site)
     layout = Layout(loaded.base, loaded.work)
     with catalog_session() as session:

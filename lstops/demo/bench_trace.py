@@ -14,7 +14,8 @@ from rich.table import Table
 from sqlalchemy import text
 
 from lstops.catalog.database import catalog_session, upgrade
-from lstops.catalog.trace import Content, ancestors, descendants, node_use, touched
+from lstops.catalog.node_use import node_use
+from lstops.catalog.trace import Content, ancestors, descendants, touched
 from lstops.embedded.postgres import EmbeddedPostgres
 
 RUNS = 20_000

@@ -12,7 +12,7 @@ from lstops.production.grid import Node, Particle, parse_node
 from lstops.site.layout import Layout
 
 #: nodes of gammas and of protons are the same direction if their names agree to this
-_SAME_NODE_DEG = 0.02
+SAME_NODE_DEG = 0.02
 #: training particles in the order of the files' use; test nodes have gammas only
 TRAINING = (Particle.GAMMA_DIFFUSE, Particle.PROTONS)
 
@@ -143,7 +143,7 @@ def training_nodes(
         ("diffuse gammas", gamma_nodes, proton_nodes),
         ("diffuse gammas", gamma_nodes, wanted),
     ):
-        missing = [n for n in expected if not any(n.is_same(t, _SAME_NODE_DEG) for t in there)]
+        missing = [n for n in expected if not any(n.is_same(t, SAME_NODE_DEG) for t in there)]
         if missing:
             raise ConfigError(
                 f"the base production has no {what} at {', '.join(map(str, missing))}.",

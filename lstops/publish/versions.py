@@ -22,6 +22,8 @@ from lstops.publish.notices import supersession_of, withdrawal_of
 from lstops.site.layout import Layout
 from lstops.step.digest import sha256_file
 
+#: everything that is published lies below it
+ROOT = "DL3"
 _VERSION = re.compile(r"^v(\d{4,})$")
 #: hidden names of what is not finished; removed by the next writer, who holds the lock
 STAGE_PREFIX = ".stage-"
@@ -53,7 +55,7 @@ def split_version(path: str) -> tuple[str, str]:
         If it does not end in a version.
     """
     folder, _, version = path.rstrip("/").rpartition("/")
-    if not folder or not _VERSION.match(version):
+    if not folder.startswith(f"{ROOT}/") or not _VERSION.match(version):
         raise ConfigError(
             f"{path!r} is no published version.", "name it as DL3/.../v0001; see `lstops published list`."
         )
@@ -62,7 +64,7 @@ def split_version(path: str) -> tuple[str, str]:
 
 def version_folders(layout: Layout) -> tuple[str, ...]:
     """Every folder below DL3/ that holds versions, relative to the site's base."""
-    found = {p.parent for p in layout.absolute("DL3").glob("**/v[0-9][0-9][0-9][0-9]*") if version_numbers(p.parent)}
+    found = {p.parent for p in layout.absolute(ROOT).glob("**/v[0-9][0-9][0-9][0-9]*") if version_numbers(p.parent)}
     return tuple(sorted(layout.relative(p) for p in found))
 
 

@@ -22,9 +22,10 @@ from sqlalchemy import text
 from lstops.catalog.bundles import record_versions, status_of
 from lstops.catalog.database import catalog_session, upgrade
 from lstops.catalog.find import find_contents
+from lstops.catalog.node_use import CULMINATION, node_use
 from lstops.catalog.products import products, record_manifests
 from lstops.catalog.rebuild import rebuild_products
-from lstops.catalog.trace import Content, ancestors, descendants, node_use
+from lstops.catalog.trace import Content, ancestors, descendants
 from lstops.catalog.trace_cli import products_app, trace_app
 from lstops.demo.bench_trace import fill, measure
 from lstops.embedded.postgres import EmbeddedPostgres
@@ -153,13 +154,19 @@ def test_which_dl3_used_a_production_without_its_culmination_node(layout: Layout
     """The same night reduced with models that lack a node: found; made from models of unknown origin: said so."""
     with catalog_session() as session:
         assert node_use(session, NODE, "dl3").without == frozenset()
-        assert node_use(session, "theta_6_000_az_180_000", "dl3").without != frozenset()  # no wildcards in names
-        assert len(node_use(session, "node_theta_10.000_az_180.000_", "dl3").without) == 2
+        assert (
+            node_use(session, "node_corsika_theta_6.0_az_180_", "dl3").without == frozenset()
+        )  # however it is written
+        assert node_use(session, CULMINATION, "dl3").without == frozenset()
+        assert len(node_use(session, "node_theta_9.579_az_126.888_", "dl3").without) == 2
+        # a node of another line is not missing here
+        assert node_use(session, "theta_19.456_az_0.0", "dl3").without == frozenset()
     make_production(layout, "prod_b", zeniths=("23.630",))
     with catalog_session() as session:
         record_manifests(session, ManifestStore(layout.manifests).all())
         models = [row.path for row in products(session, "models", ids=node_use(session, NODE, "models").without)]
         assert models == ["models/AllSky/prod_b/dec_2276"]
+        assert node_use(session, CULMINATION, "models") == node_use(session, NODE, "models")
     for forget in ("DELETE FROM lineage USING product p WHERE p.id = product_id AND p.path = :path",
                    "DELETE FROM product WHERE path = :path"):  # fmt: skip
         with catalog_session() as session:
@@ -175,10 +182,36 @@ def test_products_on_the_command_line(layout: Layout) -> None:
     rows = list(csv.DictReader(run(products_app, ["--night", "20240115", "--format", "csv"]).output.splitlines()))
     assert {row["kind"] for row in rows} == {"bundle", "dl3", "dl3-index", "dl2"}
     assert run(products_app, ["--status", "withdrawn", "--format", "json"]).output == "[]\n"
-    lacking = run(products_app, ["--kind", "dl3", "--without-node", "theta_9.999_az_1.000", "--format", "json"])
-    assert {row["node"] for row in json.loads(lacking.output)} == {"without theta_9.999_az_1.000"}
-    with pytest.raises(ConfigError, match="needs --kind"):
-        run(products_app, ["--without-node", NODE], catch_exceptions=False)
+    lacking = run(products_app, ["--without-node", "theta_9.579_az_126.888", "--format", "json"])
+    assert {(row["kind"], row["node"]) for row in json.loads(lacking.output)} == {
+        ("dl3", "without theta_9.579_az_126.888")
+    }
+    assert run(products_app, ["--without-node", "culmination", "--format", "json"]).output == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("app", "words", "message"),
+    [(products_app, ["--without-node", "theta_9.999_az_1.000"], "no declination line has a node theta_9.999_az_1.000"),
+     (products_app, ["--without-node", "theta_6_000_az_180_000"], "is no node name"),
+     (products_app, ["--without-node", "rubbish"], "is no node name"),
+     (products_app, ["--without-node", ""], "is no node name"),
+     (products_app, ["--kind", "dl33"], "no kind 'dl33'. Remedy: did you mean dl3"),
+     (products_app, ["--status", "withdraw"], "did you mean withdrawn"),
+     (products_app, ["--night", "2024"], "is not a night"),
+     (trace_app, [DL3, "--kind", "nothing"], "there is no kind 'nothing'"),
+     (trace_app, [DL3, "--prov", "no/such/folder/x.json"], "no/such/folder is no folder"),
+     (withdraw_app, ["models/AllSky/v0001", "--author", "Ana", "--reason", "x"], "is no published version"),
+     (withdraw_app, ["/etc/DL3/v0001", "--author", "Ana", "--reason", "x"], "not below the site's base"),
+     (withdraw_app, ["DL3/../lstops/v0001", "--author", "Ana", "--reason", "x"], "stay below it"),
+     (supersede_app, [f"{FOLDER}/v0001", "--by", "lstops/v0001", "--author", "A", "--reason", "x"], "no published")],
+)  # fmt: skip
+def test_wrong_words_are_named_and_do_nothing(layout: Layout, app: typer.Typer, words: list[str], message: str) -> None:
+    for path in ("models/AllSky/v0001", "lstops/v0001"):
+        layout.absolute(path).mkdir()
+    with pytest.raises(ConfigError, match=message):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+    assert all("DL3" in path.parts for path in layout.base.rglob("*.txt"))
+    assert list(layout.absolute("models/AllSky/v0001").iterdir()) == []
 
 
 def test_trace_on_the_command_line(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +271,7 @@ def test_withdraw_and_supersede_on_the_command_line(layout: Layout) -> None:
         command(withdraw_app, DL3)
     with pytest.raises(ConfigError, match="is not below the site's base"):
         command(withdraw_app, "/tmp/v0001")
-    with pytest.raises(ConfigError, match="must be relative to the site's base"):
+    with pytest.raises(ConfigError, match="is no published version"):
         command(withdraw_app, f"../{layout.base.name}/../{v1}")
     with pytest.raises(DataError, match="does not know the night"):
         command(publish_app, "20240115")
