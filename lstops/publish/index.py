@@ -26,6 +26,7 @@ def portable_index(path: Path) -> bytes:
     """The index file with paths relative to itself, as gzip bytes that depend on nothing but the content.
 
     lstchain writes the folder it worked in into BASE_DIR and FILE_DIR; that is a staging folder which is gone by now.
+    When it was made is in its manifest.
 
     Raises
     ------
@@ -37,7 +38,8 @@ def portable_index(path: Path) -> bytes:
     try:
         with fits.open(path) as hdus:
             table = hdus[1]
-            table.header.remove("BASE_DIR", ignore_missing=True)
+            for key in ("BASE_DIR", "CREATED"):
+                table.header.remove(key, ignore_missing=True)
             if "FILE_DIR" in table.columns.names:
                 table.data["FILE_DIR"] = "."
             buffer = io.BytesIO()

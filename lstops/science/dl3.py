@@ -23,8 +23,7 @@ from lstops.science.good_time import DroppedSubrun, correct_dl3, good_intervals
 from lstops.site.layout import parse_run_file
 
 TOOL = "lstchain.tools.lstchain_create_dl3_file"
-#: what a process imports once, before it is forked for several runs
-PRELOAD = (TOOL,)
+_COORDINATES = {"RADESYS": "ICRS", "EQUINOX": 2000.0}
 
 
 @contextlib.contextmanager
@@ -52,6 +51,15 @@ def field_of(unix_s: float) -> Iterator[None]:
         utils.get_geomagnetic_field_orientation = original
 
 
+def complete(path: Path) -> None:
+    """Say which coordinates the events have, which GADF 0.3 demands and lstchain leaves out (it makes them ICRS)."""
+    from astropy.io import fits
+
+    with fits.open(path, mode="update") as hdus:
+        for key, value in _COORDINATES.items():
+            hdus["EVENTS"].header.setdefault(key, value)
+
+
 def make_dl3(source: Path, dropped: Sequence[DroppedSubrun], output: Path, scratch: Path, words: Sequence[str]) -> None:
     """Run lstchain's tool; without some subruns on what is left of the DL2 file, and correct the times of its result.
 
@@ -73,6 +81,7 @@ def make_dl3(source: Path, dropped: Sequence[DroppedSubrun], output: Path, scrat
     if not dropped:
         with field_of(middle_s):
             run_script(TOOL, ["-d", source, "-o", output.parent, *words])
+        complete(output)
         return
     rest = scratch / source.name
     out = cut_dl2(source, rest, dropped)
@@ -82,6 +91,7 @@ def make_dl3(source: Path, dropped: Sequence[DroppedSubrun], output: Path, scrat
     with field_of(middle_s):
         run_script(TOOL, ["-d", rest, "-o", output.parent, *words])
     correct_dl3(output, intervals, numbers)
+    complete(output)
     rest.unlink()
     for item in intervals:
         span = f"{item.span.start_s:.3f} to {item.span.stop_s:.3f}"

@@ -4,17 +4,24 @@
 
 lstchain notes the path from the index to each file. Inside a step the files are links in one folder and the index is
 staged in another, so the links are repeated beside the index while it is written: in the end it says ".".
+
+lstchain's observation index lacks the keywords that say what its times and zenith distances refer to, which GADF demands
+and gammapy's check asks for; they are those of the events.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from lstops.errors import DataError
 from lstops.science.command import exit_with
 
 _PATTERN = "dl3*.fits"
+_OBS_INDEX = "obs-index.fits.gz"
+#: GADF 0.3, "Time" and "Earth location": the same for all observations of a telescope
+_REFERENCE = ("MJDREFI", "MJDREFF", "TIMEUNIT", "TIMESYS", "TIMEREF", "GEOLON", "GEOLAT", "ALTITUDE")
 
 
 def write_index(dl3: Path, output: Path) -> None:
@@ -42,6 +49,30 @@ def write_index(dl3: Path, output: Path) -> None:
             link.unlink()
     if status:
         raise DataError(f"lstchain could not write the index of {len(files)} files.", "read the log above this line.")
+    complete(output / _OBS_INDEX, files)
+
+
+def complete(index: Path, files: Sequence[Path]) -> None:
+    """Write the references of time and place into an observation index.
+
+    Raises
+    ------
+    DataError
+        If the files do not agree about them: their times cannot be in one table.
+    """
+    from astropy.io import fits
+
+    found: dict[str, dict[str, object]] = {}
+    for file in files:
+        header = fits.getheader(file, "EVENTS")
+        found[file.name] = {key: header[key] for key in _REFERENCE if key in header}
+    first = next(iter(found.values()))
+    if other := [name for name, values in found.items() if values != first]:
+        raise DataError(
+            f"{other[0]} has other references of time and place than {files[0].name}.", "index them separately."
+        )
+    with fits.open(index, mode="update") as hdus:
+        hdus[1].header.update(first)
 
 
 def _run(tool: object, argv: list[str]) -> int:

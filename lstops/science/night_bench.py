@@ -43,7 +43,7 @@ from lstops.step.plans import save_plan
 
 NIGHT, VERSION, TAILCUT = Night.parse("20240115"), "v0.12", "tailcut84"
 _CRAB = (83.6324, 22.0174)
-_FIRST_RUN, _MINUTES_APART, _RUN_S = 2101, 12, 3.0
+_FIRST_RUN, _MINUTES_APART, _RUN_S = 2101, 2, 3.0
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ from lstops.science.command import exit_with
 #: keywords of FITS; lstchain and GADF use none of those that `reduction.plan` names
 _KEY = re.compile(r"^[A-Z][A-Z0-9]{0,7}$")
 _HDUS = ("PRIMARY", "EVENTS")
+#: a text that does not fit into a card goes on in the next one, which LONGSTRN announces (OGIP)
+_CARD = 68
 #: where lstchain and pyirf note when they wrote a table
 _WHEN = ("CREATED", "DATE")
 
@@ -70,6 +72,8 @@ def _fits(path: Path, values: Mapping[str, str | float]) -> None:
         if taken := sorted({key for header in named for key in values if key in header}):
             raise DataError(f"{path} has the keyword {taken[0]} already.", "name the value differently.")
         for header in named:
+            if any(len(str(value)) > _CARD for value in values.values()):
+                header["LONGSTRN"] = "OGIP 1.0"
             header.update(values)
         for hdu in hdus:
             for key in _WHEN:

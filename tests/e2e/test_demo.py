@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,20 +40,26 @@ def bundle(demo: Demo) -> Path:
     return found[0]
 
 
-def read_by_a_stranger(folder: Path) -> dict[str, float]:
+def read_by_a_stranger(folder: Path) -> dict[str, Any]:
     python = REPOSITORY / ".venv-lstchain" / "bin" / "python"
     script = Path(__file__).with_name("stranger.py")
     done = subprocess.run(
         [str(python), str(script), str(folder), *CRAB], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
 def check_physics(demo: Demo) -> None:
+    """A copy of the bundle in another place, read by gammapy and held against the standards of its formats."""
     truth = json.loads((demo.base / "truth.json").read_text())
-    result = read_by_a_stranger(bundle(demo))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "copy")
+        shutil.copytree(bundle(demo), copy, copy_function=shutil.copyfile)
+        copy.chmod(0o750)
+        result = read_by_a_stranger(copy)
+    assert result["findings"] == []
     good = [run for run in truth["runs"] if run.get("expected_verdict") == "good"]
     assert result["observations"] == len(good)
     assert result["livetime_s"] == pytest.approx(sum(run["elapsed_s"] for run in good), rel=0.1)
@@ -130,6 +140,20 @@ def test_one_changed_input_remakes_only_what_it_touches(local_demo: Demo) -> Non
     run = victim.name.split(".")[1]
     assert {name for name in changed if "Run" in name and run not in name} == set()
     check_physics(local_demo)
+
+
+def test_fitsverify_finds_nothing(local_demo: Demo) -> None:
+    """HEASARC's checker of FITS files, on every HDU of the bundle and of the responses."""
+    if not shutil.which("fitsverify"):
+        pytest.skip("no fitsverify (make test-system-deps)")
+    files = sorted(bundle(local_demo).glob("*.fits*")) + sorted(local_demo.base.glob("mc/IRF/**/irf*.fits.gz"))
+    assert len(files) > 5
+    for path in files:
+        done = subprocess.run(["fitsverify", str(path)], capture_output=True, text=True, check=False)
+        # the names of these columns are GADF's
+        warnings = [w for w in re.findall(r"\*\*\* Warning: *(.*)", done.stdout) if not re.search(r"(DATE|TIME)-", w)]
+        assert re.search(r"Verification found \d+ warning\(s\) and 0 error\(s\)", done.stdout), done.stdout
+        assert warnings == [], path
 
 
 def test_web_page(local_demo: Demo, tmp_path: Path) -> None:

@@ -39,10 +39,11 @@ def hdf5_differences(one: Path, other: Path) -> tuple[int, list[str]]:
     return len(names), differ
 
 
-#: keywords that say when, from where or (ours) with what a file was made; lstchain takes the angle to the geomagnetic
-#: field of the moment at which it runs, which changes by 1e-5 deg in half an hour
+#: keywords that say when, from where or (ours) with what a file was made, or (ours) what GADF demands and lstchain
+#: leaves out; lstchain takes the angle to the geomagnetic field of the moment at which it runs
 _SAID = re.compile(
-    r"^(CREATED|DATE|B_DELTA|CREATOR|FILENAME|CONTACT|LSTOPS|MODELS|MODELSHA|CUTSET|CUTSHA|IRFNODES|IRF[NS]\d{4})$"
+    r"^(CREATED|DATE|B_DELTA|CREATOR|FILENAME|CONTACT|LSTOPS|MODELS|MODELSHA|CUTSET|CUTSHA|IRFNODES|IRF[NS]\d{4}|"
+    r"LONGSTRN|INTCUT|RADESYS|EQUINOX)$"
 )
 
 
