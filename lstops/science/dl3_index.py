@@ -5,8 +5,8 @@
 lstchain notes the path from the index to each file. Inside a step the files are links in one folder and the index is
 staged in another, so the links are repeated beside the index while it is written: in the end it says ".".
 
-lstchain's observation index lacks the keywords that say what its times and zenith distances refer to, which GADF demands
-and gammapy's check asks for; they are those of the events.
+lstchain's observation index lacks the keywords that say what its times and zenith distances refer to, which GADF
+demands and gammapy's check asks for; they are those of the events.
 """
 
 from __future__ import annotations

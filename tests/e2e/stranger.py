@@ -1,4 +1,4 @@
-"""Read a DL3 bundle with gammapy and astropy, knowing nothing of lstops; prints JSON. Runs in the science environment."""
+"""Read a DL3 bundle with gammapy and astropy, knowing nothing of lstops; prints JSON. Needs the science environment."""
 
 from __future__ import annotations
 
