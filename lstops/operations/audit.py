@@ -34,6 +34,7 @@ SHARE = 0.05
 #: what was changed less than this ago (s) may be work in progress
 GRACE_S = 3600.0
 _RUN_AGAIN = "run its plan again: what is not up to date is made anew."
+_FOREIGN_LINK = f"find out who put the link there, remove it, then {_RUN_AGAIN}"
 _REBUILD = "run `lstops catalog rebuild`."
 
 
@@ -127,11 +128,21 @@ def _differs(path: Path, state: FileState, whole: bool) -> str:
     return ""
 
 
+def _inside(layout: Layout, path: str) -> Path | None:
+    """Absolute path; None if a symbolic link on the way leads out of the base: what lies there is not ours to read."""
+    try:
+        return layout.absolute(path)
+    except ConfigError:
+        return None
+
+
 def _products(layout: Layout, manifests: Collection[Manifest], reader: _Reader) -> Iterator[Finding]:
     for manifest in manifests:
         for output in manifest.outputs:
-            path = layout.absolute(output.path)
-            if not path.exists():
+            path = _inside(layout, output.path)
+            if path is None:
+                yield Finding(Code.CHANGED, output.path, "is a link that leads outside the site's base", _FOREIGN_LINK)
+            elif not path.exists():
                 yield Finding(Code.MISSING, output.path, f"is gone ({manifest.label})", _RUN_AGAIN)
             elif said := _differs(path, output.state, reader.chosen(output.path)):
                 remedy = f"find out who changed it, remove it, then {_RUN_AGAIN}"
@@ -147,8 +158,8 @@ def _sources(layout: Layout, manifests: Collection[Manifest]) -> Iterator[Findin
             if record.path not in made:
                 inputs.setdefault((record.path, record.state.sha256), (record, []))[1].append(manifest.label)
     for record, users in inputs.values():
-        path = layout.absolute(record.path)
-        if path.exists() and (said := _differs(path, record.state, whole=False)):
+        path = _inside(layout, record.path)
+        if path is not None and path.exists() and (said := _differs(path, record.state, whole=False)):
             what = f"{said} when it was used for {users[0]}" + (f" and {len(users) - 1} more" if users[1:] else "")
             yield Finding(Code.STALE, record.path, what, _RUN_AGAIN)
 
@@ -175,7 +186,7 @@ def _manifest_files(
 
 def _unfinished(layout: Layout, manifests: Collection[Manifest], is_old: Callable[[Path], bool]) -> Iterator[Finding]:
     """Files in the trees of lstops that no finished step made or used."""
-    made = {layout.absolute(record.path) for m in manifests for record in (*m.outputs, *m.inputs)}
+    made = {layout.base / record.path for m in manifests for record in (*m.outputs, *m.inputs)}
     for tree in own_trees(layout, manifests):
         for parent, names, files in os.walk(layout.absolute(tree)):
             here = Path(parent)

@@ -164,6 +164,12 @@ def irf_nodes(layout: Layout, production: ProductionRow, cuts: CutSet) -> tuple[
 
     They are in one folder or, in trees of lstmcpipe, in one a node; those of diffuse gammas and of other lines are not
     for data. Which cuts were used says the cut set of the step or, for lstmcpipe, the production's configuration.
+
+    Raises
+    ------
+    DataError
+        If one was made with the forests of another production: whatever its folder or name says, events and responses
+        would not be of the same reconstruction.
     """
     store = ManifestStore(layout.manifests)
     nodes = []
@@ -178,6 +184,7 @@ def irf_nodes(layout: Layout, production: ProductionRow, cuts: CutSet) -> tuple[
         record = manifest.output(relative) if manifest else None
         if manifest is None or record is None:
             continue
+        _require_forests(store, relative, manifest, production)
         facts = record.facts
         nodes.append(
             IrfNode(
@@ -192,6 +199,20 @@ def irf_nodes(layout: Layout, production: ProductionRow, cuts: CutSet) -> tuple[
             )
         )
     return tuple(nodes)
+
+
+def _require_forests(store: ManifestStore, path: str, manifest: Manifest, production: ProductionRow) -> None:
+    """The DL2 of a response must come from the forests that the data are reconstructed with."""
+    for used in (item for item in manifest.inputs if item.kind is ArtifactKind.DL2):
+        maker = store.maker_of(used.path, used.state.sha256)
+        for models in (item for item in (maker.inputs if maker else ()) if item.kind is ArtifactKind.MODELS):
+            if models.state.sha256 != production.models_sha256:
+                raise DataError(
+                    f"{path} was made with the forests {models.path} ({models.state.sha256[:8]}...), not with those of "
+                    f"{production.name} ({production.models_path}, {production.models_sha256[:8]}...).",
+                    f"make the responses of {production.name} (DAG `mc_production`) and register it again, or withdraw "
+                    "it (`lstops production withdraw`).",
+                )
 
 
 def _cuts_digest(manifest: Manifest, production: ProductionRow, cuts: CutSet) -> str | None:

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from lstops.errors import ConfigError
 from lstops.plain_yaml import load_plain
 from lstops.site.notify import Notify
-from lstops.step.model import Frozen, Resources
+from lstops.step.model import Frozen, RelativePath, Resources, relative_path
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -231,8 +231,8 @@ class ProductionSettings(Frozen):
         Limits of the report card that stop a registration: a file of config/gates.
     """
 
-    base_production: str
-    tuning_simtel: str | None = None
+    base_production: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    tuning_simtel: RelativePath | None = None
     forests: ForestSettings = ForestSettings()
     register_as: FirstStatus = FirstStatus.CURRENT
     approval_cpu_h: float | None = Field(default=1000.0, ge=0)
@@ -279,6 +279,14 @@ class Site(Frozen):
             raise ValueError(
                 f"nightly.lstchain_version {self.nightly.lstchain_version!r} is none of the environments "
                 f"{sorted(self.environments)}"
+    @field_validator("work")
+    @classmethod
+    def _below(cls, work: str) -> str:
+        # every product, lock and manifest of ours lies below it: it must not be the base itself, or elsewhere
+        if work != relative_path(work) or work in ("", "."):
+            raise ValueError(f"work {work!r} must be a folder below base, such as 'lstops'")
+        return work
+
             )
         return self
 

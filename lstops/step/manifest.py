@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from lstops.errors import DataError, StorageError
 from lstops.step.digest import sha256_file
-from lstops.step.model import ArtifactKind, Frozen
+from lstops.step.model import ArtifactKind, Frozen, RelativePath
 
 MANIFEST_SCHEMA = 1
 #: ending of a manifest that was replaced: what was published from the old content stays explained
@@ -49,7 +49,7 @@ class ArtifactRecord(Frozen):
 
     name: str
     kind: ArtifactKind
-    path: str
+    path: RelativePath
     state: FileState
     facts: dict[str, Any] = Field(default_factory=dict)
 

@@ -227,3 +227,21 @@ def test_the_command_line(layout: Layout, repository: Path, monkeypatch: pytest.
     assert bad.exit_code == 1
     assert [f["code"] for f in json.loads(bad.output)["findings"]] == ["foreign"]
     assert "move it away" in CliRunner().invoke(app, ["--no-catalogue"]).output
+
+
+@pytest.mark.parametrize("path", ["../../../etc/passwd", "/etc/passwd"])
+def test_a_manifest_that_points_out_of_the_base_is_named_and_the_rest_looked_at(layout: Layout, path: str) -> None:
+    manifest = layout.manifests / f"{CANDIDATES}/{DL3}.json"
+    document = json.loads(manifest.read_text())
+    for part in ("inputs", "outputs"):
+        manifest.write_text(json.dumps({**document, part: [{**document[part][0], "path": path}]}))
+        report = audit(layout)
+        assert ("unreadable", layout.relative(manifest)) in found(report)
+        assert path not in report.text()
+
+
+def test_a_product_behind_a_link_out_of_the_base_is_named_and_not_read(layout: Layout, tmp_path: Path) -> None:
+    product = layout.absolute(f"{CANDIDATES}/{DL3}")
+    shutil.move(product, tmp_path / DL3)
+    product.symlink_to(tmp_path / DL3)
+    assert ("changed", f"{CANDIDATES}/{DL3}") in found(audit(layout))

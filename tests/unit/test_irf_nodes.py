@@ -10,10 +10,11 @@ import pytest
 from sites import make_site
 
 from lstops.catalog.tables import ProductionRow
+from lstops.errors import DataError
 from lstops.operations.matching import irf_nodes
 from lstops.reduction.cuts import load_cuts
 from lstops.site.layout import Layout
-from lstops.step.manifest import ArtifactRecord, Manifest, ManifestStore, full_state
+from lstops.step.manifest import ArtifactRecord, FileState, Manifest, ManifestStore, full_state
 from lstops.step.model import ArtifactKind
 
 DONE_HERE: dict[str, Any] = {
@@ -27,7 +28,16 @@ CHAIN = {k: v for k, v in json.loads(STD.text).items() if k in ("EventSelector",
 SWITCHES = tuple(f"--{n.replace('_', '-')}" for n, on in json.loads(STD.text)["IRFFITSWriter"].items() if on is True)
 
 
-def response(layout: Layout, path: str, cuts: str | None = None, words: tuple[str, ...] = SWITCHES) -> None:
+OWN, FOREIGN = "0" * 64, "f" * 64
+
+
+def record(kind: ArtifactKind, path: str, sha256: str) -> ArtifactRecord:
+    return ArtifactRecord(name="x", kind=kind, path=path, state=FileState(size=1, mtime_ns=1, sha256=sha256))
+
+
+def response(
+    layout: Layout, path: str, cuts: str | None = None, words: tuple[str, ...] = SWITCHES, forests: str = OWN
+) -> None:
     target = layout.absolute(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(path)
@@ -37,12 +47,19 @@ def response(layout: Layout, path: str, cuts: str | None = None, words: tuple[st
     )  # fmt: skip
     files = {"cuts.json": cuts} if cuts else {}
     commands = [["lstchain_create_irf_files", *words]]
-    document = {**DONE_HERE, "key": path, "files": files, "commands": commands, "inputs": [], "outputs": [made]}
-    ManifestStore(layout.manifests).write(Manifest.model_validate(document))
+    dl2 = record(ArtifactKind.DL2, f"mc/DL2/{path}.h5", "2" * 64)
+    models = record(ArtifactKind.MODELS, f"models/AllSky/{'P' if forests == OWN else 'Q'}/dec_2276", forests)
+    store = ManifestStore(layout.manifests)
+    for inputs, outputs in (((models,), (dl2,)), ((dl2,), (made,))):
+        document = {**DONE_HERE, "key": path, "files": files, "commands": commands}
+        store.write(Manifest.model_validate({**document, "inputs": inputs, "outputs": outputs}))
 
 
 def production(config: dict[str, Any] | None = None, **facts: str) -> ProductionRow:
-    return ProductionRow(name="P", line="dec_2276", irf_dir=TOP, config=config or {}, facts=facts)
+    return ProductionRow(
+        name="P", line="dec_2276", irf_dir=TOP, config=config or {}, facts=facts,
+        models_path="models/AllSky/P/dec_2276", models_sha256=OWN,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -80,3 +97,14 @@ def test_of_lstmcpipe_the_configuration_and_the_switches_of_its_command(layout: 
     response(layout, f"{TOP}/irf_1.fits.gz", words=())
     assert irf_nodes(layout, row, STD)[0].cuts_sha256 not in (None, STD.digest)
     assert irf_nodes(layout, production(), STD)[0].cuts_sha256 is None
+
+
+def test_the_responses_of_another_production_are_refused_whatever_their_folder_and_name(layout: Layout) -> None:
+    response(layout, f"{TOP}/irf_P_1.fits.gz", cuts=STD.text)
+    response(layout, f"{TOP}/irf_P_2.fits.gz", cuts=STD.text, forests=FOREIGN)
+    with pytest.raises(
+        DataError, match=r"irf_P_2\.fits\.gz was made with the forests models/AllSky/Q/dec_2276"
+    ) as told:
+        irf_nodes(layout, production(), STD)
+    assert "not with those of P (models/AllSky/P/dec_2276" in told.value.what
+    assert "register it again" in told.value.remedy

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -257,16 +256,40 @@ def test_content_that_differs_from_its_manifest_is_not_published(layout: Layout)
     assert [p.name for p in layout.absolute(FOLDER).iterdir()] == [".lock"]
 
 
-def test_two_publishers_make_one_version(layout: Layout) -> None:
-    bundle = build_bundle(make_request(), layout)
-    results: list[Published] = []
-    threads = [threading.Thread(target=lambda: results.append(publish(bundle, layout))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=180)
-    assert sorted(r.is_new for r in results) == [False, False, False, True]
-    assert {r.version for r in results} == {"v0001"}
+PUBLISHER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from unit.published_site import make_request
+from lstops.publish.bundle import build_bundle
+from lstops.publish.publisher import publish
+from lstops.site.layout import Layout
+
+layout = Layout(Path(sys.argv[2]))
+bundle = build_bundle(make_request(), layout)
+print("ready", flush=True)
+sys.stdin.readline()
+done = publish(bundle, layout, wait_s=120)
+print(done.version, done.is_new)
+"""
+
+
+def test_the_same_request_from_several_processes_at_once_is_one_version(layout: Layout) -> None:
+    argv = [sys.executable, "-c", PUBLISHER, str(TESTS), str(layout.base)]
+    started = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in started:  # all of them stand before the lock now
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=180)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * 3
+    assert sorted(said) == ["v0001 False\n", "v0001 False\n", "v0001 True\n"]
+    folder = layout.absolute(FOLDER)
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", "current", "v0001"]
+    assert problems(folder / "v0001") == ()
 
 
 def test_a_busy_folder_is_reported_with_its_holder(layout: Layout) -> None:

@@ -110,3 +110,15 @@ def test_paths_stay_below_the_base(tmp_path: Path) -> None:
         layout.absolute("../x")
     with pytest.raises(ConfigError, match="is not below"):
         layout.relative(Path("/etc"))
+
+
+@pytest.mark.parametrize("work", ["../x", "/abs", "a/../../b", ".", "", "lstops/", "a\nb"])
+def test_the_work_area_is_a_folder_below_the_base(tmp_path: Path, work: str) -> None:
+    with pytest.raises(ConfigError, match="work: "):
+        load(tmp_path, {**document(tmp_path), "work": work})
+
+
+@pytest.mark.parametrize(("key", "value"), [("base_production", "../x"), ("tuning_simtel", "/etc/passwd")])
+def test_paths_of_the_production_stay_below_the_base(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        load(tmp_path, {**document(tmp_path), "production": {"base_production": "base", key: value}})
