@@ -13,6 +13,7 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -72,21 +73,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         inputs = make_inputs(options.base.resolve(), base, options.runs, options.cores)
         site = _site(base, options.cores)
         plan = _plan(site, inputs, cuts)
-        first = len(inputs.runs) // 2
+        first, cpu = len(inputs.runs) // 2, [_children_cpu_s()]
         loop_s = shell_loop(base, inputs, inputs.runs[:first], cuts)
+        cpu.append(_children_cpu_s())
         ours_s = {stage.name: run_stage(plan, site, stage.name, options.cores) for stage in plan.stages}
+        cpu.append(_children_cpu_s())
         loop_s += shell_loop(base, inputs, inputs.runs[first:], cuts)
+        cpu.append(_children_cpu_s())
         agreement = compare(base, plan)
-    total = sum(ours_s.values())
+    total, loop_cpu_s, ours_cpu_s = sum(ours_s.values()), cpu[1] - cpu[0] + cpu[3] - cpu[2], cpu[2] - cpu[1]
     print(f"{datetime.now(timezone.utc):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}), ", end="")
     print(f"Python {platform.python_version()}, lstchain {importlib.metadata.version('lstchain')}, ", end="")
     print(f"load {os.getloadavg()[0]:.0f}\n")
-    print(f"| {options.runs} runs of {_RUN_S:g} s from DL1 to DL3 | wall (s) |\n|---|---|")
-    print(f"| shell loop over lstchain's tools | {loop_s:.0f} |")
-    print(
-        f"| lstops, {options.cores} at a time ({', '.join(f'{k} {v:.0f}' for k, v in ours_s.items())}) | {total:.0f} |"
-    )
-    print(f"| ratio | {total / loop_s:.2f} |\n\n{agreement}")
+    stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in ours_s.items())
+    print(f"| {options.runs} runs of {_RUN_S:g} s from DL1 to DL3 | CPU (s) | wall (s) |\n|---|---|---|")
+    print(f"| shell loop over lstchain's tools | {loop_cpu_s:.0f} | {loop_s:.0f} |")
+    print(f"| lstops, {options.cores} tasks at a time ({stages}) | {ours_cpu_s:.0f} | {total:.0f} |")
+    print(f"| ratio | {ours_cpu_s / loop_cpu_s:.2f} | {total / loop_s:.2f} |\n\n{agreement}")
 
 
 def make_inputs(source: Path, base: Path, number: int, cores: int) -> Inputs:
@@ -208,6 +211,11 @@ def run_stage(plan: Plan, site: Site, stage: str, cores: int) -> float:
     with ThreadPoolExecutor(cores) as pool:
         list(pool.map(_timed, commands))
     return time.monotonic() - began
+
+
+def _children_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _timed(command: Sequence[str]) -> float:

@@ -18,7 +18,10 @@ from lstops.step.verify.fitsfile import by_class, by_name
 
 AREA, DISPERSION, RAD_MAX, PSF, BACKGROUND = "AEFF_2D", "EDISP_2D", "RAD_MAX_2D", "PSF_TABLE", "BKG_2D"
 _VALUES = {AREA: "EFFAREA", DISPERSION: "MATRIX", RAD_MAX: "RAD_MAX", PSF: "RPSF", BACKGROUND: "BKG"}
-_CLASS2 = {AREA: "EFF_AREA", DISPERSION: "EDISP", RAD_MAX: "RAD_MAX", PSF: "RPSF", BACKGROUND: "BKG"}
+#: pyirf calls the class of the PSF otherwise than GADF does; gammapy goes by HDUCLAS4 and takes both
+_CLASS2 = {
+    AREA: ("EFF_AREA",), DISPERSION: ("EDISP",), RAD_MAX: ("RAD_MAX",), PSF: ("RPSF", "PSF"), BACKGROUND: ("BKG",),
+}  # fmt: skip
 _POINTING = ("ZEN_PNT", "AZ_PNT", "B_DELTA")
 #: names under which lstchain's interpolation looks the tables up
 _EXTNAME = {AREA: "EFFECTIVE AREA", DISPERSION: "ENERGY DISPERSION"}
@@ -89,7 +92,7 @@ def _table(hdus: fits.HDUList, name: str, response: Response) -> fits.BinTableHD
 
 def _classes(hdu: fits.BinTableHDU, name: str, response: Response) -> None:
     header = hdu.header
-    for key, wanted in (("HDUCLASS", ("GADF",)), ("HDUCLAS1", ("RESPONSE",)), ("HDUCLAS2", (_CLASS2[name],)),
+    for key, wanted in (("HDUCLASS", ("GADF",)), ("HDUCLAS1", ("RESPONSE",)), ("HDUCLAS2", _CLASS2[name]),
                         ("HDUCLAS3", ("POINT-LIKE", "FULL-ENCLOSURE"))):  # fmt: skip
         if header.get(key) not in wanted:
             response.findings.append(f"{hdu.name}: {key} is {header.get(key)!r}, not {' or '.join(wanted)}")
