@@ -33,12 +33,12 @@ def request_of(params: Mapping[str, Any]) -> ProductionRequest:
     request = ProductionRequest(
         config=Path(given["config"]) if "config" in given else None,
         night=Night.parse(given["night"]) if "night" in given else None,
-        runs=tuple(int(run) for run in given.get("runs", ())),
+        runs=_runs(given.get("runs", ())),
         profile=given.get("profile"),
         target=given.get("target"),
         lines=(given["line"],) if "line" in given else (),
         zenith=ZenithRange.parse(given["zenith_range"]) if "zenith_range" in given else None,
-        levels_ghz=(float(given["nsb_ghz"]),) if "nsb_ghz" in given else (),
+        levels_ghz=(_number("nsb_ghz", given["nsb_ghz"]),) if "nsb_ghz" in given else (),
         name=given.get("name"),
     )
     check_request(request)
@@ -47,6 +47,18 @@ def request_of(params: Mapping[str, Any]) -> ProductionRequest:
 
 def prepare(site: Site, request: ProductionRequest) -> str:
     """Make sure that the runs are known, and plan the measurement of their NSB; returns the plan's id."""
+def _number(field: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{field} is {value!r}, no number.", f"give {field} in GHz, such as 0.14.")
+    return float(value)
+
+
+def _runs(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or not all(type(run) is int for run in value):
+        raise ConfigError(f"runs is {value!r}, no list of run numbers.", "give them as [2001, 2002].")
+    return tuple(value)
+
+
     if request.night is not None:
         print(ingest(site, request.night).text())
         print(judge(site, request.night, request.profile).text())

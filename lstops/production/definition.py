@@ -143,23 +143,39 @@ def dl2_file(dl1_file: str, folder: str) -> str:
 
 
 def cycles(production: ProductionDefinition) -> tuple[tuple[StepDefinition, str, StepDefinition], ...]:
-    """Inputs that only a step of the same stage or of a later one makes: (reader, path, maker).
+    """Inputs that only the step itself, a step of the same stage or a later one makes: (reader, path, maker).
 
-    Steps of one stage run at the same time, so an input from there is as impossible as one from a later stage.
+    Steps of one stage run at the same time, so an input from there is as impossible as one from a later stage. A folder
+    is made by whoever makes something in it. That a merged file lies beside what was merged is usual; that a step
+    writes its files over those that it reads is not.
     """
     order = {stage: position for position, stage in enumerate(StageName)}
     made: dict[str, StepDefinition] = {}
+    below: dict[str, StepDefinition] = {}
     for step in production.steps():
         for path in step.products:
             made.setdefault(path.rstrip("/"), step)  # stages come in order: the first maker counts
+            for folder in _with_folders(path.rstrip("/").rpartition("/")[0]):
+                below.setdefault(folder, step)
     found = []
     for step in production.steps():
         for given in step.inputs:
             path = given.path.rstrip("/")
-            maker = next((made[p] for p in (path, *map(str, PurePosixPath(path).parents)) if p in made), None)
+            maker = next((made[p] for p in _with_folders(path) if p in made), None)
             if maker is not None and maker is not step and order[maker.stage] >= order[step.stage]:
                 found.append((step, path, maker))
+            elif maker is None and (later := below.get(path)) is not None:
+                is_own = later is step and not given.is_folder
+                if is_own or order[later.stage] > order[step.stage]:
+                    found.append((step, path, later))
     return tuple(found)
+
+
+def _with_folders(path: str) -> Iterator[str]:
+    """A path and the folders above it."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 _Paths = tuple[tuple[StepPath, ...], tuple[StepPath, ...]]

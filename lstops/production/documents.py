@@ -177,13 +177,14 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
     return problems
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, code: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}.", "correct the path.") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a text file: {error}.", "give the configuration, not a data file.") from error
+        problem = Problem(code, "file", f"is not a text file: {error}", "give the configuration, not a data file.")
+        raise InvalidProductionError(path, [problem]) from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -196,7 +197,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         # the loader is a SafeLoader: it makes plain data only
-        document = yaml.load(_read_text(path), Loader=_Loader)  # noqa: S506
+        document = yaml.load(_read_text(path, "not-yaml"), Loader=_Loader)  # noqa: S506
     except (yaml.YAMLError, ValueError) as error:
         raise InvalidProductionError(path, [Problem("not-yaml", "file", str(error), "correct the file.")]) from error
     return _mapping(document, path, "YAML")
@@ -211,7 +212,7 @@ def read_json(path: Path) -> dict[str, Any]:
         If the file cannot be read, is no JSON or no object.
     """
     try:
-        document = json.loads(_read_text(path))
+        document = json.loads(_read_text(path, "not-json"))
     except json.JSONDecodeError as error:
         raise InvalidProductionError(path, [Problem("not-json", "file", str(error), "correct the file.")]) from error
     return _mapping(document, path, "JSON")

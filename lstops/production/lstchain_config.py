@@ -201,10 +201,30 @@ def validate_lstchain_config(content: dict[str, Any], where: Path | str) -> Lstc
     for key in ("waveform_nsb_tuning", "image_modifier", *IRF_SECTIONS):
         if not isinstance(content.get(key), (dict, type(None))):
             problems.append(Problem("bad-value", key, "must be a section", f"make {key} a mapping of settings."))
+    for key in _CLEANING:
+        problems.extend(_cleaning_problems(key, content.get(key)))
     problems.extend(_nsb_problems(content.get("waveform_nsb_tuning")))
     if problems:
         raise InvalidProductionError(where, problems)
     return LstchainConfig(content=content)
+
+
+def _cleaning_problems(key: str, section: Any) -> list[Problem]:
+    if section is None:
+        return []
+    if not isinstance(section, dict):
+        return [Problem("bad-value", key, "must be a section", f"make {key} a mapping of settings.")]
+    problems = []
+    for name in ("picture_thresh", "boundary_thresh"):
+        value = section.get(name)
+        if value is not None and not (_is_number(value) and 0 < value < 1000):
+            words, remedy = f"{value!r} is no number of photoelectrons", "give a threshold such as 8 or 4."
+            problems.append(Problem("bad-value", f"{key}.{name}", words, remedy))
+    return problems
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _nsb_problems(section: Any) -> list[Problem]:
@@ -213,8 +233,7 @@ def _nsb_problems(section: Any) -> list[Problem]:
     problems = []
     for key in (RATE_KEY, RATIO_KEY):
         value = section.get(key)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if value is not None and not (number and 0 <= value <= 20):
+        if value is not None and not (_is_number(value) and 0 <= value <= 20):
             problems.append(
                 Problem(
                     "bad-value",

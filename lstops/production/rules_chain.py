@@ -31,7 +31,8 @@ def _labels(context: LintContext) -> dict[str, float]:
 
 def no_chain(context: LintContext) -> Iterator[Finding]:
     """There is an lstchain configuration to check."""
-    if context.config.chain is None:
+    # one that is there and cannot be read is a finding already
+    if context.config.chain is None and context.config.chain_path is None:
         yield Finding(
             code="no-lstchain-config",
             severity=Severity.INFO,

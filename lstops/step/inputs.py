@@ -107,12 +107,11 @@ class InputReader:
                 f"input {item.name!r}: {path} has no manifest: it is unfinished.", f"run {made_by!r} again."
             )
         facts: dict[str, Any]
+        # Models are pickles: their content is compared byte by byte before any process loads them.
+        is_pickled = item.kind is ArtifactKind.MODELS
         if record is not None:
             state, facts = record.state, dict(record.facts)
-            # Models are pickles: their content is compared byte by byte before any process loads them.
-            same = (
-                full_state(path).sha256 == state.sha256 if item.kind is ArtifactKind.MODELS else unchanged(path, state)
-            )
+            same = full_state(path).sha256 == state.sha256 if is_pickled else unchanged(path, state)
             if not same:
                 raise DataError(
                     f"input {item.name!r}: {path} was changed after it was made "
@@ -120,7 +119,7 @@ class InputReader:
                     "make it again: remove it and run its plan, and find out who changed it.",
                 )
         else:
-            state, facts = self.cache.state(item.path, path), {}
+            state, facts = full_state(path) if is_pickled else self.cache.state(item.path, path), {}
         if item.sha256 and item.sha256 != state.sha256:
             raise DataError(
                 f"input {item.name!r}: {path} is not the content that the plan expects "

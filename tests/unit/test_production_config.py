@@ -93,6 +93,8 @@ def test_the_digest_depends_on_both_documents_and_not_on_their_layout(tmp_path: 
         ("  - input: /d/a\n    output", "    input: /d/a\n    output", "not-a-list stages.dl1ab", "list"),
         ("lstchain\n", "lstchian\n", "bad-value workflow_kind", "lstchian"),
         ("[dl1ab, merge_dl1]", "[dl1ab, merge]", "bad-value stages_to_run[1]", "merge"),
+        ("prod_id: 20", "prod_id: ../20", "bad-value prod_id", "cannot name a production"),
+        ("prod_id: 20", "prod_id: a/20", "bad-value prod_id", "cannot name a production"),
         ("[dl1ab, merge_dl1]", "[]", "bad-value stages_to_run", "at least 1"),
         ("input: /d/a", "input:", "bad-value stages.dl1ab[0].input", "None"),
     ],
@@ -140,6 +142,9 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
     [
         ("{", "file"),
         ("[1]", "JSON mapping"),
+        ({**CHAIN, "tailcut": 5}, "tailcut: must be a section"),
+        ({**CHAIN, "tailcut": {"picture_thresh": "high"}}, "picture_thresh: 'high' is no number of photoelectrons"),
+        ({**CHAIN, "tailcut": {"picture_thresh": float("nan")}}, "nan is no number of photoelectrons"),
         ({"version": 1, "FitIntensityScan": {}}, "no lstchain configuration"),
         ({**CHAIN, "tailcuts": {}}, "'tailcuts'.*'tailcut'"),
         ({**CHAIN, "waveform_nsb_tuning": {"nsb_tuning": True, "nsb_tuning_rate_GHz": -0.1}}, "-0.1 is no possible"),

@@ -231,6 +231,9 @@ CASES: dict[str, tuple[Change, str, str, str, str]] = {
         put("stages/merge_dl1/2/input", production()["stages"]["dl1_to_dl2"][1]["output"] + "/dl2_"
             + production()["stages"]["dl1_to_dl2"][1]["input"].rsplit("/dl1_", 1)[1]),
         "cyclic-path", "error", "stages.merge_dl1[2]", "stages.dl1_to_dl2[1]"),
+    "a folder that a later stage fills": (
+        put("stages/merge_dl1/2/input", production()["stages"]["dl1_to_dl2"][1]["output"]),
+        "cyclic-path", "error", "stages.merge_dl1[2]", "stages.dl1_to_dl2[1]"),
     "images modified where nobody does": (
         put("image_modifier", {"increase_nsb": True}, True),
         "tuning-without-effect", "warning", "image_modifier", "dl1ab only"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from lstops.cluster.waits import QueueWaits
 from lstops.errors import ConfigError
 from lstops.nsb.tailcuts import noise_mismatch_percent
 from lstops.operations.planning import ProductionRequest, check_request, plan_request, store
+from lstops.operations.production_run import request_of
 from lstops.production.config import ProductionConfig, read_config, write_config
 from lstops.production.cost import Rate, assumed_rates, estimate, seen_rates
 from lstops.production.definition import read_production
@@ -220,6 +222,42 @@ BOTH = [
     (ProductionRequest(levels_ghz=(0.1,), all_sky=True, zenith=NEAR), "--all-sky needs no"),
     (ProductionRequest(config=Path("x.yml"), target="Crab"), "says itself which lines"),
 ]
+#: a level that is none is named in every door, before anything is planned
+AT_A_LEVEL = {"target": "Crab", "zenith": NEAR}
+NO_LEVELS = (-0.1, -1e-9, 15.1, 1e9, math.inf, -math.inf, math.nan)
+NO_NAMES = ("../x", "a/b", "/abs", ".", "..", "a b", "x;y", "-x", "", "a\n", "\u00e4", "x" * 121)
+
+
+@pytest.mark.parametrize("level", NO_LEVELS)
+def test_a_negative_or_absurd_level_is_refused_in_the_command_and_in_the_form(level: float) -> None:
+    with pytest.raises(ConfigError, match="is no level of extra NSB"):
+        check_request(ProductionRequest(levels_ghz=(0.14, level), **AT_A_LEVEL))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="is no level of extra NSB"):
+        request_of({"nsb_ghz": level, "target": "Crab", "zenith_range": "0:35"})
+
+
+@pytest.mark.parametrize("level", ["high", "0.14 GHz", [0.14], {"a": 1}, True])
+def test_a_level_that_is_no_number_is_named(level: object) -> None:
+    """The form of the web page refuses it by its schema, the REST interface too; whatever comes through is named."""
+    with pytest.raises(ConfigError, match="nsb_ghz"):
+        request_of({"nsb_ghz": level, "target": "Crab", "zenith_range": "0:35"})
+
+
+@pytest.mark.parametrize("runs", ["2001", ["2001"], [2001.5], [True], {"a": 1}, 2001])
+def test_runs_that_are_none_are_named(runs: object) -> None:
+    with pytest.raises(ConfigError, match="no list of run numbers"):
+        request_of({"runs": runs})
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot name a production"):
+        check_request(ProductionRequest(levels_ghz=(0.14,), name=name, **AT_A_LEVEL))  # type: ignore[arg-type]
+
+
+def test_run_numbers_are_positive() -> None:
+    with pytest.raises(ConfigError, match="-3 is no run number"):
+        check_request(ProductionRequest(runs=(2001, -3)))
 
 
 @pytest.mark.parametrize(("request_", "message"), BOTH, ids=[m for _, m in BOTH])

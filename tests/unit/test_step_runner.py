@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from lstops.errors import BusyError, ConfigError, DataError, JobFailure, Product
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.assess import Standing, assess, pending
-from lstops.step.manifest import ManifestStore
+from lstops.step.inputs import InputReader
+from lstops.step.manifest import ArtifactRecord, ManifestStore, full_state
 from lstops.step.model import ArtifactKind, Input, Plan
 from lstops.step.plans import save_plan
 from lstops.step.report import Ending, read_report
@@ -28,6 +30,16 @@ from lstops.step.staging import move_into_place
 from .conftest import copy_step, make_plan
 
 Put = Callable[[str, str], Path]
+
+
+class Trap:
+    """A pickle that leaves a mark when it is loaded."""
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (self.mark, "w")
 
 
 def standing(plan: Plan, layout: Layout, site: Site) -> list[Standing]:
@@ -137,6 +149,48 @@ def test_pinned_digest(site: Site, put: Put) -> None:
     pinned = Input(name="a", kind=ArtifactKind.FILE, path="in/a", sha256="0" * 64)
     with pytest.raises(DataError, match="is not the content that the plan expects"):
         run_step(make_plan((copy_step("in/a", "out/b", inputs=(pinned,)),)), 0, site)
+
+
+LOADER = (
+    "import pickle, sys; pickle.load(open(sys.argv[1] + '/reg_energy.sav', 'rb')); open(sys.argv[2], 'w').write('x')"
+)
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["made by a step", "of somebody else"])
+def test_forests_of_another_digest_are_never_unpickled(
+    site: Site, layout: Layout, put: Put, tmp_path: Path, is_ours: bool
+) -> None:
+    """Exchanged for a pickle of the same size and time that would leave a mark: the step stops before any command."""
+    mark = tmp_path / "loaded"
+    trap = pickle.dumps(Trap(str(mark)))
+    folder = site.base / "models/p/dec_2276"
+    folder.mkdir(parents=True)
+    for stem in ("reg_energy", "cls_gh", "reg_disp_norm", "cls_disp_sign"):
+        (folder / f"{stem}.sav").write_bytes(bytes(len(trap)))
+    state = full_state(folder)
+    if is_ours:
+        made = ArtifactRecord(name="models", kind=ArtifactKind.MODELS, path="models/p/dec_2276", state=state)
+        put("in/a", "x")
+        run_step(make_plan((copy_step("in/a", "out/b"),)), 0, site)
+        store = ManifestStore(layout.manifests)
+        manifest = store.read("out/b")
+        assert manifest is not None
+        store.write(manifest.model_copy(update={"outputs": (made,)}))
+    models = Input(name="m", kind=ArtifactKind.MODELS, path="models/p/dec_2276", sha256=state.sha256)
+    plan = make_plan(
+        (copy_step("x", "out/dl2", inputs=(models,), command=(sys.executable, "-c", LOADER, "{in:m}", "{out:b}")),)
+    )
+    InputReader(layout).cache.state(models.path, folder)  # its digest is known by size and time
+    victim = folder / "reg_energy.sav"
+    stat = victim.stat()
+    victim.write_bytes(trap)
+    os.utime(victim, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(DataError, match="was changed after it was made" if is_ours else "is not the content that"):
+        run_step(plan, 0, site)
+    assert not mark.exists()
+    assert not (site.base / "out/dl2").exists()
+    pickle.loads(trap).close()
+    assert mark.exists(), "the trap would have left its mark"
 
 
 def test_words_never_reach_a_shell(site: Site, put: Put) -> None:
