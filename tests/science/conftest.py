@@ -11,9 +11,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import RUN, SIMTEL
+from chain import CRAB, CUTS, PRODUCTION, SOURCE, product, run_in_one_task
+from tiny import RUN, SIMTEL, site_at
 
+from lstops.night import Night
+from lstops.production.inventory import scan_inventory
+from lstops.production.plan import TunedProductionRequest, plan_tuned_production
+from lstops.reduction.geometry import IrfNode
+from lstops.reduction.jobs import ModelSet, RunJob
 from lstops.science.environment import science_environ
+from lstops.site.layout import Layout
+from lstops.site.model import Site
+from lstops.step.model import ArtifactKind, Plan
+from lstops.step.plans import save_plan
+from lstops.step.report import Ending
+from lstops.step.runner import run_step
+from lstops.step.verify import inspect
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -74,3 +87,44 @@ def tiny_site(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def subrun(tiny_site: Path) -> str:
     """The run's only subrun, relative to the base."""
     return f"DL1/20240115/v0.12/tailcut84/dl1_LST-1.Run{RUN:05d}.0000.h5"
+
+
+@pytest.fixture(scope="session")
+def site(tiny_site: Path) -> Site:
+    return site_at(tiny_site)
+
+
+@pytest.fixture(scope="session")
+def layout(site: Site) -> Layout:
+    return Layout(site.base, site.work)
+
+
+@pytest.fixture(scope="session")
+def production(site: Site, layout: Layout, subrun: str) -> Plan:
+    inventory = scan_inventory(layout, site.production.base_production, "dec_2276")
+    plan = plan_tuned_production(TunedProductionRequest(PRODUCTION, "0.12.3", (subrun, subrun), CUTS), site, inventory)
+    path = save_plan(plan, site)
+    for stage in plan.stages:
+        # two of each kind as single commands, the others quicker
+        indices = plan.indices(stage.name)
+        if shared := indices[:-2]:
+            run_in_one_task(path, shared)
+        assert {run_step(plan, index, site).ending for index in indices[-2:]} == {Ending.DONE}
+    return plan
+
+
+@pytest.fixture(scope="session")
+def job(production: Plan, layout: Layout) -> RunJob:
+    irfs = []
+    for step in production.stage("irf").steps:
+        record = product(layout, step.primary.path)
+        facts = record.facts
+        pointing = facts["zd_deg"], facts["az_deg"], facts["b_delta_deg"]
+        irfs.append(IrfNode(record.path, *pointing, record.state.sha256, gamma_dl2=step.inputs[0].path))
+    models = product(layout, production.stage("train").steps[0].primary.path)
+    dl1 = layout.dl1_run(Night.parse("20240115"), "v0.12", "tailcut84", RUN)
+    data = inspect(ArtifactKind.DL1_MERGED, layout.absolute(dl1))
+    return RunJob(
+        RUN, dl1, SOURCE, *CRAB, data["zd_deg"], data["az_deg"], data["t_start"],
+        ModelSet(PRODUCTION, "dec_2276", 0.07, models.path, models.state.sha256), tuple(irfs), min_live_fraction=0.3,
+    )  # fmt: skip
