@@ -23,8 +23,8 @@ setup: .venv/.ready .venv-lstchain/.ready  ## both environments, from the lock f
 .venv/.ready: requirements/airflow.lock pyproject.toml
 	@scripts/make-environment .venv requirements/airflow.lock $(PYTHON)
 
-.venv-lstchain/.ready: requirements/lstchain.lock pyproject.toml
-	@scripts/make-environment .venv-lstchain requirements/lstchain.lock $(PYTHON)
+.venv-lstchain/.ready: requirements/lstchain.lock requirements/accelerator.lock pyproject.toml
+	@scripts/make-environment .venv-lstchain requirements/lstchain.lock $(PYTHON) requirements/accelerator.lock
 
 lock:  ## pin the versions anew from requirements/*.in
 	scripts/lock-requirements $(PYTHON)
@@ -82,6 +82,8 @@ bench: setup  ## measure; results go to docs/benchmarks.md by hand, with machine
 	 else echo "run selection: not measured; name a directory of night-wise data checks: make bench NIGHTS=DIR"; fi
 	.venv/bin/python -m lstops.production.bench $(if $(CONFIG),--config "$(CONFIG)")
 	.venv-lstchain/bin/python -m lstops.science.worker_bench
+	.venv-lstchain/bin/python -m lstops.science.night_bench
+	.venv-lstchain/bin/python -m lstops.science.trainer_bench
 
 clean:  ## remove the environments, the demo and the campaign (not the lock files)
 	-@test -x .venv/bin/python && .venv/bin/python -m lstops.demo stop

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import Param, dag, task
 
 from lstops.airflow.context import site_of_environment
-from lstops.airflow.declaring import dag_arguments, optional_text, production_tasks
+from lstops.airflow.declaring import dag_arguments, optional_text, production_tasks, trainer_param
 from lstops.airflow.operator import PlanStageOperator
 from lstops.production.branches import LINE_STAGES
 
@@ -85,6 +85,7 @@ PARAMS = {
     "name": optional_text(
         "Name", "Name of the production; empty: from date, version and level.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
     ),
+    "trainer": trainer_param(),
 }
 
 

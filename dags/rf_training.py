@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import dag, task
 
 from lstops.airflow.context import site_of_environment
-from lstops.airflow.declaring import dag_arguments, optional_text, production_tasks
+from lstops.airflow.declaring import dag_arguments, optional_count, optional_text, production_tasks, trainer_param
 
 #: as in lstops.operations.planning; what a retraining needs of them
 STAGES = ("tune", "train", "dl2", "irf", "report")
@@ -15,10 +15,16 @@ STAGES = ("tune", "train", "dl2", "irf", "report")
 DOC = """
 ### Retrain the forests of a production
 
-The merged DL1 of a registered production (training and test nodes) is taken as it is; its forests are trained anew with
-the settings of the site file (`production.forests`), the test nodes go through them, IRFs and the report card are made,
-and the result is registered under its own name if it passes the gates. The report card compares it with the production
-before. Above the limit of the site (`production.approval_cpu_h`) a person has to approve the price.
+The merged DL1 of a registered production (training and test nodes) is taken as it is; its forests are trained anew
+with the settings given here, else those of the site file (`production.forests`), the test nodes go through them, IRFs
+and the report card are made, and the result is registered under its own name, as a candidate, if it passes the gates.
+It is used once a person has promoted it (`lstops production promote`), which supersedes the current one of the same
+level. Equal forests that are registered already are not trained again.
+
+`accelerated` grows the trees with scikit-learn-intelex, several times faster. Such forests are registered only if a
+production with the same settings that lstchain trained is registered, and their report card is no worse.
+
+Above the limit of the site (`production.approval_cpu_h`) a person has to approve the price.
 """
 
 
@@ -41,6 +47,10 @@ before. Above the limit of the site (`production.approval_cpu_h`) a person has t
             "name": optional_text(
                 "New name", "Name of the production with the new forests.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
             ),
+            "trainer": trainer_param(),
+            "n_estimators": optional_count("Trees", "In each forest; empty: as in the site file."),
+            "max_depth": optional_count("Depth", "Of the trees, at most; empty: as in the site file."),
+            "min_samples_leaf": optional_count("Events in a leaf", "At least; empty: as in the site file."),
         },
     )
 )
@@ -49,9 +59,15 @@ def rf_training() -> None:
 
     @task
     def plan(**context: Any) -> str:
+        from airflow.sdk.exceptions import AirflowSkipException
+
         from lstops.operations.retraining import plan_run
 
-        return plan_run(site_of_environment(), context["params"])
+        plan_id, notes = plan_run(site_of_environment(), context["params"])
+        print(notes)
+        if plan_id is None:
+            raise AirflowSkipException(notes)
+        return plan_id
 
     production_tasks(plan(), STAGES)
 

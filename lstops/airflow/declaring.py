@@ -14,6 +14,7 @@ from lstops.airflow.notifier import FailureNotifier
 from lstops.airflow.operator import PlanStageOperator
 from lstops.airflow.policy import stage_retry_policy
 from lstops.production.branches import COMMON, COMMON_STAGES, FIRST_ON_TEST_DATA, HEAD, LINE_STAGES
+from lstops.site.model import Trainer
 
 #: After all that a task waits for has ended, but only if any of it has ended well, and nothing was skipped. All tasks
 #: with this rule wait for `lines` too: so they run after a stage with a hole, but not where nothing was ever begun.
@@ -45,6 +46,23 @@ def dag_arguments(dag_id: str, doc: str, *tags: str, **changes: Any) -> dict[str
 def optional_text(title: str, description: str, **schema: Any) -> Param:
     """A text in the form of a DAG that may stay empty; `schema` as JSON schema has it, such as `pattern`."""
     return Param(None, type=["null", "string"], title=title, description=description, **schema)
+
+
+def optional_count(title: str, description: str) -> Param:
+    """A number of at least 1 in the form of a DAG that may stay empty."""
+    return Param(None, type=["null", "integer"], minimum=1, title=title, description=description)
+
+
+def trainer_param(**schema: Any) -> Param:
+    """The trainer of random forests in the form of a DAG."""
+    return Param(
+        None,
+        type=["null", "string"],
+        enum=[None, *(trainer.value for trainer in Trainer)],
+        title="Trainer",
+        description="lstchain, or accelerated (scikit-learn-intelex, where the site has it); empty: the site's.",
+        **schema,
+    )
 
 
 def production_tasks(planned: Any, stages: Sequence[str]) -> None:

@@ -212,7 +212,7 @@ def previous_cards(session: Session, name: str, lstchain_version: str, level_ghz
 
 
 def trusted_production(session: Session, wanted: Trusted) -> ProductionRow | None:
-    """The registered production that answers, with a report card and not withdrawn; the current one, then the youngest."""
+    """The registered production that answers, with a report card and not withdrawn; the current one goes first."""
     rows = [
         row
         for row in all_productions(session)

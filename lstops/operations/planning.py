@@ -12,6 +12,7 @@ from lstops.errors import ConfigError, TransportError
 from lstops.night import Night
 from lstops.operations.nightly import layout_of
 from lstops.operations.production import build_plan, sample_of, tuned_settings
+from lstops.operations.trainers import comparison, refuse_other_trainer, trusted_cards
 from lstops.production.branches import DAG_STAGES, with_branches
 from lstops.production.card_plan import CardSettings, with_report_cards
 from lstops.production.config import read_config
@@ -40,9 +41,10 @@ from lstops.production.outline import save_production_plan
 from lstops.production.pull_request import with_pull_request
 from lstops.production.report_card import reference_text
 from lstops.production.reuse import Existing, Fit, Method, Reuse, Settings, find_existing
+from lstops.production.trainer import name_suffix, require_trainer, with_trainer
 from lstops.quality.targets import load_targets
 from lstops.reduction.cuts import load_cuts
-from lstops.site.model import Site
+from lstops.site.model import Site, Trainer
 from lstops.step.model import Plan, Stage
 
 # stages of lstmcpipe that go by another name there
@@ -73,6 +75,8 @@ class ProductionRequest:
         One production each.
     all_sky : bool
         Every declination line and every test node.
+    trainer : Trainer or None
+        Of the forests; None: the site's. Those of a configuration of lstmcpipe are lstchain's.
     """
 
     config: Path | None = None
@@ -88,6 +92,7 @@ class ProductionRequest:
     all_sky: bool = False
     name: str | None = None
     lstchain_version: str | None = None
+    trainer: Trainer | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,11 @@ def check_request(request: ProductionRequest) -> None:
         raise ConfigError(
             "a configuration says itself which lines and nodes it has.", "leave out --target, --line, --zenith-range."
         )
+    if request.config and request.trainer is Trainer.ACCELERATED:
+        raise ConfigError(
+            "a configuration of lstmcpipe is trained by lstchain.",
+            "leave out the trainer; the DAG rf_training then makes accelerated forests from the same DL1.",
+        )
     if request.target and request.lines:
         raise ConfigError("both --target and --line are given.", "give one: a target means its nearest line.")
     if request.all_sky and any(sky[:3]):
@@ -164,10 +174,15 @@ def plan_request(site: Site, request: ProductionRequest, grid: Grid | None = Non
     check_request(request)
     if request.config is not None:
         return (_from_config(site, request, request.config),)
+    require_trainer(_trainer(site, request), request.lstchain_version or site.nightly.lstchain_version, site)
     existing, note = _existing(site)
     planner = _Planner(site, request, grid or known_grid(), existing)
     found = planner.levels() if request.levels_ghz else planner.typical()
     return tuple(replace(planned, notes=(*planned.notes, *note)) for planned in found)
+
+
+def _trainer(site: Site, request: ProductionRequest) -> Trainer:
+    return request.trainer or site.production.trainer
 
 
 def in_dag_stages(plan: Plan) -> Plan:
@@ -181,8 +196,10 @@ def in_dag_stages(plan: Plan) -> Plan:
     return plan.model_copy(update={"stages": stages})
 
 
-def complete(site: Site, plan: Plan) -> Plan:
-    """The plan with its report cards, in the stages and branches of the DAG."""
+def complete(site: Site, plan: Plan, trainer: Trainer = Trainer.LSTCHAIN) -> Plan:
+    """The plan with its trainer and report cards, in the stages and branches of the DAG."""
+    plan = with_trainer(plan, trainer, site)
+    refuse_other_trainer(plan)
     settings = CardSettings(load_gates(site.production.gates), reference_text(), _previous_cards(site, plan))
     return with_branches(in_dag_stages(with_report_cards(plan, settings, site)))
 
@@ -193,6 +210,8 @@ def _previous_cards(site: Site, plan: Plan) -> dict[str, str]:
     try:
         with catalog_session() as session:
             found = previous_cards(session, str(plan.context["production"]), plan.lstchain_version, level)
+        # what accelerated forests must be no worse than is shown beside them
+        found |= trusted_cards(plan)
     except (ConfigError, TransportError):
         return {}  # without a catalogue there is nothing to compare with; `_existing` says so
     layout = layout_of(site)
@@ -233,6 +252,7 @@ class _Planner:
     def __init__(self, site: Site, request: ProductionRequest, grid: Grid, existing: Sequence[Existing]) -> None:
         self.site, self.request, self.grid, self.existing = site, request, grid, existing
         self.version = request.lstchain_version or site.nightly.lstchain_version
+        self.trainer = _trainer(site, request)
         self.cuts = load_cuts(site.cuts)
         self.declination = load_targets().find(request.target).dec_deg if request.target else None
 
@@ -288,11 +308,11 @@ class _Planner:
 
     def _planned_level(self, asked: LevelRequest, reuse: dict[str, Reuse], warnings: tuple[str, ...]) -> Planned:
         plan = plan_level(asked, self.site, self.grid, TreeLister(self.site.base))
-        settings = {line.name: self._settings(asked, line).digest for line in asked.lines}
+        settings = {line.name: self._settings(asked, line) for line in asked.lines}
         plan = with_pull_request(
             _with_settings(plan, settings, asked.test_nodes), lstmcpipe_config(asked, self.site, self.grid), self.site
         )
-        plan = complete(self.site, plan)
+        plan = complete(self.site, plan, self.trainer)
         offers = tuple(reuse[line.name].text() for line in asked.lines if reuse[line.name].fit is not Fit.NONE)
         costs = plan_cost(self.site, plan)
         return Planned(plan.title, plan, costs, (self._saving(costs), *offers, *warnings))
@@ -308,7 +328,7 @@ class _Planner:
         what = (self.request.target or "-".join(self.request.lines) or "allsky").lower().replace(" ", "-")
         zenith = self.request.zenith
         part = f"_zd{zenith.low_deg:g}-{zenith.high_deg:g}" if zenith else ""
-        return f"v{self.version}_{what}{part}_nsb_tuning_{level:.2f}"
+        return f"v{self.version}_{what}{part}_nsb_tuning_{level:.2f}{name_suffix(self.trainer)}"
 
     def _settings(self, asked: LevelRequest, line: Line) -> Settings:
         return Settings(
@@ -317,6 +337,7 @@ class _Planner:
             tailcut=asked.tailcut.directory,
             cuts_sha256=self.cuts.digest,
             forests=self.site.production.forests,
+            trainer=self.trainer,
             method=Method.WAVEFORM,
             source=RAW,
             training_nodes=tuple(map(str, line.nodes)),
@@ -346,8 +367,9 @@ class _Planner:
 
         sample = sample_of(self.site, request.night, request.runs, request.profile)
         keep = restrict if request.zenith else None
-        plan = complete(self.site, build_plan(self.site, sample, line, request.profile, keep, request.name))
-        settings, nodes = tuned_settings(self.site, plan.context), plan.context["test_nodes"]
+        plan = build_plan(self.site, sample, line, request.profile, keep, request.name, self.trainer)
+        plan = complete(self.site, plan, self.trainer)
+        settings, nodes = tuned_settings(self.site, plan.context, self.trainer), plan.context["test_nodes"]
         level = plan.context["nsb_level_ghz"]
         found = find_existing(settings, level, nodes, self.existing, self.site.nightly.nsb_tolerance_ghz)
         if found.fit is Fit.EQUAL and found.production != plan.context["production"]:
@@ -357,6 +379,11 @@ class _Planner:
         return Planned(plan.title, plan, costs, (self._saving(costs), *offers, *warnings))
 
 
-def _with_settings(plan: Plan, settings: dict[str, str], nodes: Sequence[Node]) -> Plan:
-    context = {**plan.context, "settings_sha256": settings, "test_nodes": [str(node) for node in nodes]}
+def _with_settings(plan: Plan, settings: dict[str, Settings], nodes: Sequence[Node]) -> Plan:
+    context = {
+        **plan.context,
+        "settings_sha256": {line: one.digest for line, one in settings.items()},
+        "test_nodes": [str(node) for node in nodes],
+        **comparison(settings),
+    }
     return plan.model_copy(update={"context": context})

@@ -14,16 +14,18 @@ from lstops.night import Night
 from lstops.nsb.finder import RunNsb
 from lstops.nsb.sample import TypicalSubrun, sample_nsb
 from lstops.operations.nightly import layout_of, read_nsb, selected_runs
+from lstops.operations.trainers import comparison
 from lstops.production.grid import Node
 from lstops.production.inventory import only_test_nodes, scan_inventory
 from lstops.production.plan import TunedProductionRequest, plan_tuned_production
 from lstops.production.pull_request import tuned_lstmcpipe_config, with_pull_request
 from lstops.production.reuse import Method, Settings
+from lstops.production.trainer import name_suffix
 from lstops.quality.datacheck import read_datacheck
 from lstops.quality.profiles import load_profile
 from lstops.quality.tables import SubrunTable
 from lstops.reduction.cuts import load_cuts
-from lstops.site.model import Site
+from lstops.site.model import Site, Trainer
 from lstops.step.model import Plan
 
 NodeFilter = Callable[[Sequence[Node]], Sequence[Node]]
@@ -107,6 +109,28 @@ def typical_subruns(site: Site, sample: Sample, profile: str | None = None) -> t
     return tuple(there or found.typical[:1])[: site.production.tuning_subruns]
 
 
+def _require_version(site: Site, typical: Sequence[TypicalSubrun]) -> None:
+    """The Monte Carlo is configured as the data were: by the same version of lstchain.
+
+    Raises
+    ------
+    DataError
+        If the DL1 of a typical subrun was made by another one.
+    """
+    from lstops.step.verify.dl1 import made_by
+
+    wanted = site.nightly.lstchain_version
+    for path in (_dl1(site, subrun) for subrun in typical):
+        found = made_by(layout_of(site).absolute(path))
+        if found not in (None, wanted):
+            raise DataError(
+                f"{path} was made by lstchain {found}, the Monte Carlo would be by {wanted}: its standard configuration "
+                "(`lstchain_dump_config --mc`) is that of another cleaning and calibration.",
+                f"add lstchain {found} to `environments` of the site file and plan with it (`nightly.lstchain_version`), "
+                f"or wait for DL1 of {wanted}.",
+            )
+
+
 def _dl1(site: Site, subrun: TypicalSubrun) -> str:
     nightly = site.nightly
     return layout_of(site).dl1_subrun(
@@ -127,14 +151,14 @@ def production_level_ghz(nsb: Mapping[int, RunNsb]) -> float:
     return max(0.0, round(statistics.median(run.extra_ghz for run in nsb.values()), 2))
 
 
-def production_name(site: Site, sample: Sample, level_ghz: float) -> str:
+def production_name(site: Site, sample: Sample, level_ghz: float, trainer: Trainer = Trainer.LSTCHAIN) -> str:
     """Name of a production tuned to data: what it is for, by whose software, at which level."""
-    return f"{sample.name}_v{site.nightly.lstchain_version}_nsb_tuning_{level_ghz:.2f}"
+    return f"{sample.name}_v{site.nightly.lstchain_version}_nsb_tuning_{level_ghz:.2f}{name_suffix(trainer)}"
 
 
 def build_plan(
     site: Site, sample: Sample, line: str, profile: str | None = None, keep: NodeFilter | None = None,
-    name: str | None = None,
+    name: str | None = None, trainer: Trainer = Trainer.LSTCHAIN,
 ) -> Plan:  # fmt: skip
     """The plan of the production that fits a sample of runs.
 
@@ -146,6 +170,8 @@ def build_plan(
         Which of the base production's test nodes are needed; default: all.
     name : str, optional
         Of the production; default: night, version and level.
+    trainer : Trainer
+        Named in its context and settings; the steps are lstchain's.
 
     Raises
     ------
@@ -154,12 +180,13 @@ def build_plan(
     """
     layout, nightly = layout_of(site), site.nightly
     typical = typical_subruns(site, sample, profile)
+    _require_version(site, typical)
     nsb = {}
     for night in sample.nights:
         nsb.update(read_nsb(site, night, [run for run, n in sample.runs.items() if n == night])[0])
     level = production_level_ghz(nsb)
     request = TunedProductionRequest(
-        production=name or production_name(site, sample, level),
+        production=name or production_name(site, sample, level, trainer),
         lstchain_version=nightly.lstchain_version,
         subruns=tuple(_dl1(site, subrun) for subrun in typical),
         cuts=load_cuts(site.cuts),
@@ -176,12 +203,13 @@ def build_plan(
         "tailcut": nightly.tailcut,
         "test_nodes": [str(node) for node in inventory.test_nodes],
     }
-    context["settings_sha256"] = {line: tuned_settings(site, context).digest}
+    settings = {line: tuned_settings(site, context, trainer)}
+    context = {**context, "settings_sha256": {line: settings[line].digest}, **comparison(settings)}
     plan = plan.model_copy(update={"context": context})
     return with_pull_request(plan, tuned_lstmcpipe_config(request, site, inventory), site)
 
 
-def tuned_settings(site: Site, context: Mapping[str, Any]) -> Settings:
+def tuned_settings(site: Site, context: Mapping[str, Any], trainer: Trainer) -> Settings:
     """What makes a tuned production differ from others, besides level and test nodes; from its plan's context."""
     return Settings(
         lstchain_version=site.nightly.lstchain_version,
@@ -189,6 +217,7 @@ def tuned_settings(site: Site, context: Mapping[str, Any]) -> Settings:
         tailcut=context["tailcut"],
         cuts_sha256=context["cuts_sha256"],
         forests=site.production.forests,
+        trainer=trainer,
         method=Method.IMAGE,
         source=context["base_production"],
         training_nodes=tuple(context["nodes"]),

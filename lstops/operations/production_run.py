@@ -16,6 +16,7 @@ from lstops.operations.production import sample_of
 from lstops.production.branches import lines_of
 from lstops.production.cost import StageCost, cost_table, plan_cost
 from lstops.production.needs import ZenithRange
+from lstops.production.trainer import parse_trainer
 from lstops.site.model import Site
 from lstops.step.model import Plan, Stage, Step
 from lstops.step.plans import load_plan, save_plan
@@ -40,13 +41,12 @@ def request_of(params: Mapping[str, Any]) -> ProductionRequest:
         zenith=ZenithRange.parse(given["zenith_range"]) if "zenith_range" in given else None,
         levels_ghz=(_number("nsb_ghz", given["nsb_ghz"]),) if "nsb_ghz" in given else (),
         name=given.get("name"),
+        trainer=parse_trainer(given.get("trainer")),
     )
     check_request(request)
     return request
 
 
-def prepare(site: Site, request: ProductionRequest) -> str:
-    """Make sure that the runs are known, and plan the measurement of their NSB; returns the plan's id."""
 def _number(field: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{field} is {value!r}, no number.", f"give {field} in GHz, such as 0.14.")
@@ -59,6 +59,8 @@ def _runs(value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
+def prepare(site: Site, request: ProductionRequest) -> str:
+    """Make sure that the runs are known, and plan the measurement of their NSB; returns the plan's id."""
     if request.night is not None:
         print(ingest(site, request.night).text())
         print(judge(site, request.night, request.profile).text())

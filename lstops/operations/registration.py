@@ -16,12 +16,14 @@ from lstops.catalog.tables import ProductionRow
 from lstops.errors import ProductInvalid
 from lstops.nsb.tailcuts import Tailcut
 from lstops.operations.nightly import layout_of
+from lstops.operations.trainers import require_as_good
 from lstops.production.card_plan import KIND as CARD_KIND
 from lstops.production.gates import load_gates, require_passed
 from lstops.production.grid import Particle, line_in_path, particle_in_path
 from lstops.production.outline import outline_of
 from lstops.production.report_card import read_report_card
-from lstops.site.model import Site
+from lstops.production.trainer import trainer_of
+from lstops.site.model import FirstStatus, Site, Trainer
 from lstops.step.assess import Standing, assess
 from lstops.step.manifest import Manifest, ManifestStore, full_state
 from lstops.step.model import ArtifactKind, Plan
@@ -96,8 +98,8 @@ def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
     Raises
     ------
     ProductInvalid
-        If a step is not done, a report card is beyond the limits, or the plan makes no forests or no responses: it
-        cannot be used for data.
+        If a step is not done, a report card is beyond the limits, accelerated forests are worse than lstchain's, or the
+        plan makes no forests or no responses: it cannot be used for data.
     """
     layout = layout_of(site)
     plan = load_plan(layout.plan_file(plan_id))
@@ -116,6 +118,7 @@ def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
             "plan a production that trains and makes IRFs, or use its products by hand.",
         )
     config, cards = configs[0], require_good(site, plan)
+    require_as_good(site, plan, cards)
     chain = json.loads(layout.absolute(config.path).read_text())
     return tuple(
         RegisteredProduction(
@@ -135,6 +138,8 @@ def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
                 "settings_sha256": plan.context.get("settings_sha256", {}).get(line, ""),
                 "test_nodes": plan.context.get("test_nodes", []),
                 "report_card": cards.get(line),
+                "trainer": trainer_of(plan).value,
+                "retrained_from": plan.context.get("retrained_from"),
                 "nsb_tuning": _nsb_tuning(site, plan),
             },
             plan_id=plan_id,
@@ -173,6 +178,12 @@ def manifests_of(site: Site, plan: Plan) -> list[Manifest]:
     return [manifest for manifest in found if manifest is not None]
 
 
+def first_status(site: Site, plan: Plan) -> FirstStatus:
+    """The status of what is new: forests retrained or grown by another trainer wait for a person, who compares them."""
+    is_trial = "retrained_from" in plan.context or trainer_of(plan) is not Trainer.LSTCHAIN
+    return FirstStatus.CANDIDATE if is_trial else site.production.register_as
+
+
 def register(site: Site, plan_id: str) -> str:
     """Register the production of a finished plan, with its products and their lineage; returns its name.
 
@@ -181,13 +192,13 @@ def register(site: Site, plan_id: str) -> str:
     ProductInvalid
         If the production has a hole, or its forests or responses are not what was verified when they were made.
     """
-    productions = registrations(site, plan_id)
-    manifests = manifests_of(site, load_plan(layout_of(site).plan_file(plan_id)))
+    productions, plan = registrations(site, plan_id), load_plan(layout_of(site).plan_file(plan_id))
+    manifests, status = manifests_of(site, plan), first_status(site, plan)
     require_unchanged(site, manifests)
     with catalog_session() as session:
         record_manifests(session, manifests)
         for production in productions:
-            if register_production(session, production, site.production.register_as) == CURRENT:
+            if register_production(session, production, status) == CURRENT:
                 row = session.get_one(ProductionRow, (production.name, production.line))
                 close_requests(session, row, site.nightly.nsb_tolerance_ghz)
         keep_events(session, layout_of(site))

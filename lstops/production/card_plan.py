@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from lstops.production.gates import Gates
 from lstops.production.grid import Particle, line_in_path, particle_in_path
 from lstops.production.plan import CUTS_FILE
-from lstops.site.model import Site
+from lstops.production.trainer import trainer_of
+from lstops.site.model import Site, Trainer
 from lstops.step.model import ArtifactKind, Input, Output, Plan, Stage, Step
 
 STAGE = "report"
@@ -40,8 +41,9 @@ def card_path(production: str, line: str) -> str:
 
 def with_report_cards(plan: Plan, settings: CardSettings, site: Site) -> Plan:
     """The plan with the stage `report`; as it is, if it trains no forests or makes no responses with them."""
-    steps = [card for step in plan.steps() if (card := _card(plan, step, settings, site)) is not None]
-    return add_steps(plan, steps)
+    responses = _responses(plan)
+    cards = (_card(plan, step, responses.get(step.primary.path, []), settings, site) for step in plan.steps())
+    return add_steps(plan, [card for card in cards if card is not None])
 
 
 def add_steps(plan: Plan, steps: Sequence[Step]) -> Plan:
@@ -54,12 +56,12 @@ def add_steps(plan: Plan, steps: Sequence[Step]) -> Plan:
     return plan.model_copy(update={"stages": (*stages, Stage(name=STAGE, steps=(*there, *steps)))})
 
 
-def _card(plan: Plan, train: Step, settings: CardSettings, site: Site) -> Step | None:
-    if train.primary.kind is not ArtifactKind.MODELS:
+def _card(
+    plan: Plan, train: Step, nodes: Sequence[tuple[str, Step]], settings: CardSettings, site: Site
+) -> Step | None:  # fmt: skip
+    if train.primary.kind is not ArtifactKind.MODELS or not nodes:
         return None
-    models, nodes, files = train.primary.path, _nodes(plan, train.primary.path), dict[str, str]()
-    if not nodes:
-        return None
+    models, files = train.primary.path, dict[str, str]()
     by_name = {item.name: item for item in train.inputs}
     production = str(plan.context.get("production", plan.title))
     line = line_in_path(models) or str(plan.context.get("line", ""))
@@ -84,6 +86,8 @@ def _card(plan: Plan, train: Step, settings: CardSettings, site: Site) -> Step |
         "gates": settings.gates.model_dump(),
         "reference": settings.reference,
     }
+    if trainer_of(plan) is not Trainer.LSTCHAIN:
+        about["trainer"] = trainer_of(plan).value
     files["about.json"] = json.dumps(about, sort_keys=True)
     path = card_path(production, line)
     protons = ("lstchain_dl1_to_dl2", "-f", "{in:proton}", "-p", "{in:models}", "-o", "{scratch}/protons",
@@ -104,17 +108,19 @@ def _card(plan: Plan, train: Step, settings: CardSettings, site: Site) -> Step |
     )
 
 
-def _nodes(plan: Plan, models: str) -> list[tuple[str, Step]]:
-    """DL2 made with these forests, each with the step that makes its response; no diffuse gammas."""
-    made = {
-        step.primary.path
+def _responses(plan: Plan) -> dict[str, list[tuple[str, Step]]]:
+    """By forests: the DL2 made with them, each with the step that makes its response; no diffuse gammas."""
+    forests = {
+        step.primary.path: item.path
         for step in plan.steps()
-        if step.primary.kind is ArtifactKind.DL2 and any(item.path == models for item in step.inputs)
-    }
-    return [
-        (item.path, step)
-        for step in plan.steps()
-        if step.primary.kind is ArtifactKind.IRF and particle_in_path(step.primary.path) is not Particle.GAMMA_DIFFUSE
+        if step.primary.kind is ArtifactKind.DL2
         for item in step.inputs
-        if item.path in made and item.name in ("dl2", "gamma")
-    ]
+        if item.kind is ArtifactKind.MODELS
+    }
+    found: dict[str, list[tuple[str, Step]]] = {}
+    for step in plan.steps():
+        if step.primary.kind is ArtifactKind.IRF and particle_in_path(step.primary.path) is not Particle.GAMMA_DIFFUSE:
+            for item in step.inputs:
+                if item.path in forests and item.name in ("dl2", "gamma"):
+                    found.setdefault(forests[item.path], []).append((item.path, step))
+    return found

@@ -102,7 +102,32 @@ def failures(card: ReportCard, gates: Gates) -> tuple[Failure, ...]:
         before = {node.node: node for node in previous.nodes}
         for node in card.nodes:
             if node.node in before:
-                found += _worse(node, before[node.node], previous.production, gates)
+                found += _worse(node, before[node.node], previous.production, gates, gates.tolerance)
+    if not card.nodes:
+        found.append("the report card has no test node")
+    return tuple(Failure(text=text) for text in found)
+
+
+def shortfalls(card: ReportCard, trusted: ReportCard, gates: Gates) -> tuple[Failure, ...]:
+    """Every number that is worse than that of a production that is trusted, or cannot be compared with it.
+
+    Worse means: by more than the gates' number of standard errors, of both cards; no tolerance is added.
+    """
+    known, found = {node.node: node for node in trusted.nodes}, list[str]()
+    for node in card.nodes:
+        old = known.get(node.node)
+        if old is None:
+            found.append(f"{trusted.production} has no node {_where(node)}")
+            continue
+        pairs = _pairs(node, old, gates)
+        if not pairs:
+            found.append(f"no energy bin that {trusted.production} has, too, {_where(node)}")
+        if node.roc is None or old.roc is None:
+            found.append(f"area below the ROC curve cannot be compared with {trusted.production} {_where(node)}")
+        found += [
+            *_more_biased(pairs, node, trusted.production, gates),
+            *_worse(node, old, trusted.production, gates, 0.0),
+        ]
     if not card.nodes:
         found.append("the report card has no test node")
     return tuple(Failure(text=text) for text in found)
@@ -116,16 +141,33 @@ def require_passed(card: ReportCard, gates: Gates) -> None:
     ProductInvalid
         Naming the numbers, their nodes and limits.
     """
-    found = failures(card, gates)
-    if not found:
-        return
-    texts = "; ".join(failure.text for failure in found[:_SHOWN])
+    if found := failures(card, gates):
+        raise ProductInvalid(
+            f"{card.production} on {card.line} is not registered, its report card fails: {_listed(found)}.",
+            "look at its page (report_card_*.html beside its lstchain configuration), find out what is wrong with the "
+            "training and make it again; limits that are wrong are corrected in config/gates.",
+        )
+
+
+def require_no_worse(card: ReportCard, trusted: ReportCard, gates: Gates) -> None:
+    """Refuse a production that is worse than one that is trusted.
+
+    Raises
+    ------
+    ProductInvalid
+        Naming the numbers.
+    """
+    if found := shortfalls(card, trusted, gates):
+        raise ProductInvalid(
+            f"{card.production} on {card.line} is not registered, its forests are not as good as those that lstchain "
+            f"trained for {trusted.production}: {_listed(found)}.",
+            f"use {trusted.production}, or train with `trainer: lstchain`.",
+        )
+
+
+def _listed(found: Sequence[Failure]) -> str:
     more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    raise ProductInvalid(
-        f"{card.production} on {card.line} is not registered, its report card fails: {texts}{more}.",
-        "look at its page (report_card_*.html beside its lstchain configuration), find out what is wrong with the "
-        "training and make it again; limits that are wrong are corrected in config/gates.",
-    )
+    return "; ".join(failure.text for failure in found[:_SHOWN]) + more
 
 
 def _same_level(one: float | None, other: float | None) -> bool:
@@ -167,24 +209,39 @@ def _roc(node: NodeCard, note: str, gates: Gates) -> Iterator[str]:
         yield f"area below the ROC curve {shown} (limit {gates.limits.auc:g}) {_where(node)}"
 
 
-def _worse(node: NodeCard, old: NodeCard, name: str, gates: Gates) -> Iterator[str]:
+def _pairs(node: NodeCard, old: NodeCard, gates: Gates) -> list[tuple[EnergyBin, EnergyBin]]:
+    """The judged bins that both have."""
     before = {(b.low_tev, b.high_tev): b for b in gates.judged(old.zd_deg, old.bins)}
-    pairs = [
-        (b, before[b.low_tev, b.high_tev])
-        for b in gates.judged(node.zd_deg, node.bins)
-        if (b.low_tev, b.high_tev) in before
-    ]
+    judged = gates.judged(node.zd_deg, node.bins)
+    return [(b, before[b.low_tev, b.high_tev]) for b in judged if (b.low_tev, b.high_tev) in before]
+
+
+def _worse(node: NodeCard, old: NodeCard, name: str, gates: Gates, tolerance: float) -> Iterator[str]:
+    pairs = _pairs(node, old, gates)
     for quantity, error_name, more_is_better in _COMPARED:
         found = _mean_change(pairs, quantity, error_name)
         if found is None:
             continue
         change, error = (-found[0], found[1]) if more_is_better else found
-        if change - gates.sigmas * error > gates.tolerance:
+        if change - gates.sigmas * error > tolerance:
             yield f"{_WORDS[quantity]} worse than that of {name} by {change:.0%} +- {error:.0%} {_where(node)}"
     if node.roc and old.roc:
         loss, error = old.roc.auc - node.roc.auc, math.hypot(old.roc.auc_error, node.roc.auc_error)
-        if loss - gates.sigmas * error > gates.tolerance:
+        if loss - gates.sigmas * error > tolerance:
             yield f"area below the ROC curve less than that of {name} by {loss:.3f} +- {error:.3f} {_where(node)}"
+
+
+def _more_biased(
+    pairs: Sequence[tuple[EnergyBin, EnergyBin]], node: NodeCard, name: str, gates: Gates
+) -> Iterator[str]:
+    """The mean of |bias| over the bins, against that of the other production."""
+    known = [(new, old) for new, old in pairs if new.bias is not None and old.bias is not None]
+    if not known:
+        return
+    change = sum(abs(new.bias or 0.0) - abs(old.bias or 0.0) for new, old in known) / len(known)
+    error = math.sqrt(sum((b.bias_error or 0.0) ** 2 for pair in known for b in pair)) / len(known)
+    if change - gates.sigmas * error > 0:
+        yield f"energy bias larger than that of {name} by {change:.3f} +- {error:.3f} {_where(node)}"
 
 
 def _mean_change(

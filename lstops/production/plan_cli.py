@@ -53,6 +53,9 @@ def plan_command(
     lstchain: Annotated[
         str | None, typer.Option(help="Version of lstchain; default: configuration's or site's.")
     ] = None,
+    trainer: Annotated[
+        str | None, typer.Option(help="Of the forests: lstchain or accelerated; default: the site's.")
+    ] = None,
     site: SiteOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and cost, store nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -65,6 +68,7 @@ def plan_command(
     from lstops.operations.planning import ProductionRequest, plan_request, store
     from lstops.production.cost import cost_table
     from lstops.production.needs import ZenithRange
+    from lstops.production.trainer import parse_trainer
     from lstops.site.model import load_site
 
     chosen = load_site(site)
@@ -82,6 +86,7 @@ def plan_command(
         all_sky=all_sky,
         name=name,
         lstchain_version=lstchain,
+        trainer=parse_trainer(trainer),
     )
     planned = plan_request(chosen, request)
     paths = () if dry_run else store(chosen, planned)

@@ -26,6 +26,7 @@ def list_command(
 
     from lstops.catalog.database import catalog_session
     from lstops.catalog.productions import all_productions, standards
+    from lstops.site.model import Trainer
 
     with catalog_session() as session:
         pointers = standards(session)
@@ -35,6 +36,8 @@ def list_command(
         documents = [
             {
                 **{n: getattr(row, n) for n in names},
+                "trainer": row.facts.get("trainer", Trainer.LSTCHAIN.value),
+                "retrained_from": row.facts.get("retrained_from"),
                 "standard": pointers.get((row.line, row.lstchain_version)) == row.name,
             }
             for row in rows
@@ -81,12 +84,15 @@ def promote_command(
     from lstops.catalog.database import catalog_session
     from lstops.catalog.productions import promote
     from lstops.catalog.registry_record import keep_events
+    from lstops.catalog.requests import close_requests
     from lstops.site.layout import Layout
     from lstops.site.model import load_site
 
     chosen = load_site(site)
     with catalog_session() as session:
         rows = promote(session, production, line, author, reason, standard)
+        for row in rows:
+            close_requests(session, row, chosen.nightly.nsb_tolerance_ghz)
         keep_events(session, Layout(chosen.base, chosen.work))
     typer.echo(f"{production} is current on {', '.join(row.line for row in rows)}" + (", the standard" * standard))
 

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from lstops.errors import DataError
 from lstops.paths import config_dir
+from lstops.site.model import Trainer
 from lstops.step.model import Frozen
 
 #: published numbers that every card is shown against: a file of config/reference
@@ -93,6 +94,8 @@ class ReportCard(Frozen):
     ----------
     nsb_level_ghz : float or None
         Extra NSB; None if the plan does not say.
+    trainer : Trainer
+        Of the forests.
     roc_note : str
         Why there are no ROC curves; empty if there are.
     importances : dict
@@ -104,6 +107,7 @@ class ReportCard(Frozen):
     line: str
     lstchain_version: str
     nsb_level_ghz: float | None
+    trainer: Trainer = Trainer.LSTCHAIN
     nodes: tuple[NodeCard, ...]
     roc_note: str = ""
     importances: dict[str, dict[str, tuple[float, float]]]

@@ -9,14 +9,18 @@ from lstops.errors import ConfigError
 from lstops.production.grid import line_in_path
 from lstops.production.naming import checked_name
 from lstops.production.plan import forest_update
-from lstops.site.model import Site
+from lstops.site.model import ForestSettings, Site
 from lstops.step.model import ArtifactKind, Input, Output, Plan, Stage, Step
 
+#: what the context of the source says about itself, not about its DL1
+_NOT_KEPT = ("lines", "configuration_sha256", "split_seed", "settings_sha256", "compare", "retrained_from")
 _MADE = (ArtifactKind.MODELS, ArtifactKind.DL2, ArtifactKind.IRF)
 
 
-def plan_retraining(source: Plan, line: str, name: str, site: Site) -> Plan:
+def plan_retraining(source: Plan, line: str, name: str, forests: ForestSettings, site: Site) -> Plan:
     """New forests of one line, and all that is made with them, from the merged DL1 of another production.
+
+    They are planned for the trainer of the source; see `lstops.production.trainer.with_trainer`.
 
     Parameters
     ----------
@@ -33,12 +37,14 @@ def plan_retraining(source: Plan, line: str, name: str, site: Site) -> Plan:
     old = str(source.context["production"])
     if checked_name(name) == old:
         raise ConfigError(f"forests retrained from {old} cannot have the same name.", "give a new one.")
-    return _Retraining(source, line, old, name, site).plan()
+    return _Retraining(source, line, name, forests, site).plan()
 
 
 class _Retraining:
-    def __init__(self, source: Plan, line: str, old: str, name: str, site: Site) -> None:
-        self.source, self.line, self.old, self.name, self.site = source, line, old, name, site
+    def __init__(self, source: Plan, line: str, name: str, forests: ForestSettings, site: Site) -> None:
+        self.source, self.line, self.name, self.site = source, line, name, site
+        self.old = str(source.context["production"])
+        self.update = json.dumps(forest_update(forests), indent=1, sort_keys=True)
         self.config = f"mc/DL1/AllSky/{name}/lstchain_config_{name}.json"
         steps = [step for step in source.steps() if self._is_trained(step)]
         self.steps = [step for step in steps if step.primary.kind is not ArtifactKind.IRF]
@@ -75,9 +81,7 @@ class _Retraining:
         by_kind: dict[ArtifactKind, list[Step]] = {kind: [] for kind in _MADE}
         for step in self.steps:
             by_kind[step.primary.kind].append(self._moved(step))
-        keep = {
-            k: v for k, v in self.source.context.items() if k not in ("lines", "configuration_sha256", "split_seed")
-        }
+        keep = {name: value for name, value in self.source.context.items() if name not in _NOT_KEPT}
         return Plan(
             kind=self.source.kind,
             title=f"{self.name}, {self.line}: forests retrained from the DL1 of {self.old}",
@@ -94,8 +98,6 @@ class _Retraining:
                 "production": self.name,
                 "line": self.line,
                 "retrained_from": self.old,
-                # a request for a production is answered by those that were made for it, never by a trial of forests
-                "settings_sha256": {},
             },
         )
 
@@ -109,7 +111,7 @@ class _Retraining:
             commands=(command,),
             inputs=(Input(name="base", kind=ArtifactKind.LSTCHAIN_CONFIG, path=old.path),),
             outputs=(Output(name="config", kind=ArtifactKind.LSTCHAIN_CONFIG, path=self.config),),
-            files={"update.json": json.dumps(forest_update(self.site.production.forests), indent=1, sort_keys=True)},
+            files={"update.json": self.update},
             resources=self.site.resources_for("config"),
             environment=self.source.lstchain_version,
         )
@@ -123,3 +125,9 @@ class _Retraining:
                 "resources": self.site.resources_for(step.kind),
             }
         )
+
+
+def training_files(plan: Plan) -> tuple[str, ...]:
+    """The merged DL1 that the forests of a plan are trained on, in the order of the command."""
+    trained = [step for step in plan.steps() if step.primary.kind is ArtifactKind.MODELS]
+    return tuple(i.path for step in trained for i in step.inputs if i.kind is not ArtifactKind.LSTCHAIN_CONFIG)

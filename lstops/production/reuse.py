@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from lstops.nsb.tailcuts import noise_mismatch_percent
-from lstops.site.model import ForestSettings
+from lstops.site.model import ForestSettings, Trainer
 from lstops.step.model import Frozen
 
 #: Levels are named with two decimals, so a smaller difference cannot be told (GHz).
@@ -22,7 +24,48 @@ class Method(str, Enum):
     IMAGE = "image"
 
 
-class Settings(Frozen):
+class _Identity(Frozen):
+    """What productions of one line are compared by.
+
+    Attributes
+    ----------
+    trainer : Trainer
+        Left out of the digest if it is lstchain.
+    """
+
+    trainer: Trainer = Trainer.LSTCHAIN
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the settings."""
+        hidden = {"trainer"} if self.trainer is Trainer.LSTCHAIN else set[str]()
+        return hashlib.sha256(self.model_dump_json(exclude=hidden).encode()).hexdigest()
+
+    @property
+    def lstchain_digest(self) -> str:
+        """The digest of the same with lstchain's own trainer: what accelerated forests are compared with."""
+        return self.model_copy(update={"trainer": Trainer.LSTCHAIN}).digest
+
+
+class Retraining(_Identity):
+    """All that makes forests retrained from DL1 that is there differ.
+
+    Attributes
+    ----------
+    training_sha256 : tuple of str
+        Contents of the merged gammas and protons.
+    config_sha256 : str
+        Of the lstchain configuration, see `configuration_digest`: features, hyper-parameters, seeds, NSB, cleaning.
+    """
+
+    lstchain_version: str
+    line: str
+    training_sha256: tuple[str, ...]
+    config_sha256: str
+    cuts_sha256: str
+
+
+class Settings(_Identity):
     """All that makes two productions of one line differ, but the NSB level and the test nodes.
 
     Attributes
@@ -41,10 +84,14 @@ class Settings(Frozen):
     source: str
     training_nodes: tuple[str, ...]
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the settings."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+def configuration_digest(config: Mapping[str, Any]) -> str:
+    """SHA-256 of an lstchain configuration; the number of processes of a training changes nothing."""
+    kept = {
+        name: {k: v for k, v in section.items() if k != "n_jobs"} if isinstance(section, Mapping) else section
+        for name, section in config.items()
+    }
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -101,7 +148,11 @@ class Reuse:
 
 
 def find_existing(
-    settings: Settings, level_ghz: float, test_nodes: Sequence[str], existing: Sequence[Existing], tolerance_ghz: float
+    settings: Settings | Retraining,
+    level_ghz: float,
+    test_nodes: Sequence[str],
+    existing: Sequence[Existing],
+    tolerance_ghz: float,
 ) -> Reuse:
     """The best that is there.
 

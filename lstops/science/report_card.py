@@ -31,6 +31,7 @@ from lstops.production.report_card import (
 )
 from lstops.science.command import exit_with
 from lstops.science.out_of_bag import out_of_bag_gammaness
+from lstops.site.model import Trainer
 from lstops.step.manifest import write_atomically
 from lstops.step.model import Frozen
 
@@ -54,6 +55,7 @@ class About(Frozen):
     line: str
     lstchain_version: str
     nsb_level_ghz: float | None
+    trainer: Trainer = Trainer.LSTCHAIN
     cuts: dict[str, Any] | None
     gates: Gates
     reference: str
@@ -233,6 +235,7 @@ def make_card(
         line=about.line,
         lstchain_version=about.lstchain_version,
         nsb_level_ghz=about.nsb_level_ghz,
+        trainer=about.trainer,
         nodes=tuple(sorted(cards, key=lambda card: (card.zd_deg, card.az_deg))),
         roc_note=note,
         importances=importances(models),

@@ -43,11 +43,14 @@ class ScienceEnvironment(Frozen):
         File that `source` activates (a conda profile script or a venv's bin/activate).
     conda_env : str or None
         Environment to `conda activate` after sourcing.
+    accelerator : bool
+        Whether requirements/accelerator.lock is installed there too.
     """
 
     lstchain_version: str
     activate: Path
     conda_env: str | None = None
+    accelerator: bool = False
 
     @property
     def version(self) -> str:
@@ -209,6 +212,13 @@ class ForestSettings(Frozen):
     n_jobs: int = 1
 
 
+class Trainer(str, Enum):
+    """What grows the trees of random forests: scikit-learn as lstchain calls it, or scikit-learn-intelex inside it."""
+
+    LSTCHAIN = "lstchain"
+    ACCELERATED = "accelerated"
+
+
 class FirstStatus(str, Enum):
     """Status of a production when it is registered: to be used at once, or when a person has promoted it."""
 
@@ -229,6 +239,8 @@ class ProductionSettings(Frozen):
         Typical subruns, at most, that the NSB is measured with.
     gates : str
         Limits of the report card that stop a registration: a file of config/gates.
+    trainer : Trainer
+        Of productions that do not say it themselves.
     """
 
     base_production: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -238,6 +250,7 @@ class ProductionSettings(Frozen):
     approval_cpu_h: float | None = Field(default=1000.0, ge=0)
     tuning_subruns: int = Field(default=3, ge=1)
     gates: str = "standard"
+    trainer: Trainer = Trainer.LSTCHAIN
 
 
 class Site(Frozen):
@@ -266,6 +279,14 @@ class Site(Frozen):
     cuts: str = "standard"
     notify: Notify = Notify()
 
+    @field_validator("work")
+    @classmethod
+    def _below(cls, work: str) -> str:
+        # every product, lock and manifest of ours lies below it: it must not be the base itself, or elsewhere
+        if work != relative_path(work) or work in ("", "."):
+            raise ValueError(f"work {work!r} must be a folder below base, such as 'lstops'")
+        return work
+
     @field_validator("base")
     @classmethod
     def _absolute(cls, base: Path) -> Path:
@@ -279,14 +300,6 @@ class Site(Frozen):
             raise ValueError(
                 f"nightly.lstchain_version {self.nightly.lstchain_version!r} is none of the environments "
                 f"{sorted(self.environments)}"
-    @field_validator("work")
-    @classmethod
-    def _below(cls, work: str) -> str:
-        # every product, lock and manifest of ours lies below it: it must not be the base itself, or elsewhere
-        if work != relative_path(work) or work in ("", "."):
-            raise ValueError(f"work {work!r} must be a folder below base, such as 'lstops'")
-        return work
-
             )
         return self
 

@@ -144,9 +144,40 @@ def test_retraining_needs_a_registered_production_with_its_dl1(night: Site) -> N
             if output.path.endswith(".h5"):
                 layout_of(night).absolute(output.path).parent.mkdir(parents=True, exist_ok=True)
                 layout_of(night).absolute(output.path).write_text("x")
-    new = load_plan(layout_of(night).plan_file(retrain(night, form)))
+    for wrong, message in (
+        ({"n_estimators": -3}, "n_estimators"),
+        ({"trainer": "cuda"}, "is no trainer"),
+        ({"name": form["production"]}, "cannot have the same name"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            retrain(night, {**form, **wrong})
+    new_id, _ = retrain(night, form)
+    assert new_id is not None
+    new = load_plan(layout_of(night).plan_file(new_id))
+    assert len(new.context["settings_sha256"]["dec_2276"]) == 64
+    fast_id, _ = retrain(night, {**form, "name": "fast", "trainer": "accelerated"})
+    assert fast_id is not None
+    fast = load_plan(layout_of(night).plan_file(fast_id)).context
+    assert fast["compare"]["dec_2276"]["settings_sha256"] == new.context["settings_sha256"]["dec_2276"]
+    assert fast["settings_sha256"] != new.context["settings_sha256"]
     assert tuple(stage.name for stage in new.stages) == DAG_STAGES
     assert {stage.name for stage in new.stages if stage.steps} == {"tune", "train", "dl2", "irf", "report"}
+    with catalog_session() as session:
+        facts = {"settings_sha256": new.context["settings_sha256"]["dec_2276"], "test_nodes": new.context["test_nodes"]}
+        register_production(
+            session,
+            RegisteredProduction(
+                name="deeper", line="dec_2276", nsb_level_ghz=0.22, models_path="n", models_sha256="t", irf_dir="i",
+                config={}, facts=facts, plan_id=new_id, lstchain_version="0.12.3", tailcut="tailcut84",
+            ),
+            "candidate",
+        )  # fmt: skip
+    assert retrain(night, form)[0] == new_id, "its own production is planned again: what is there is not made again"
+    assert retrain(night, {**form, "name": "again"}) == (
+        None, "the forests of deeper are the same: nothing needs to be computed",
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="deeper is registered on dec_2276, and its forests have other settings"):
+        retrain(night, {**form, "n_estimators": 9})
     with pytest.raises(ConfigError, match="give `production`"):
         retrain(night, {"production": None, "line": None, "name": None})
 

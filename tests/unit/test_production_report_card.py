@@ -11,7 +11,7 @@ from sites import make_site
 from lstops.errors import ConfigError, DataError, ProductInvalid
 from lstops.operations.registration import require_good
 from lstops.production.card_plan import CardSettings, card_path, with_report_cards
-from lstops.production.gates import Gates, failures, load_gates, require_passed
+from lstops.production.gates import Gates, failures, load_gates, require_no_worse, require_passed, shortfalls
 from lstops.production.grid import Particle
 from lstops.production.inventory import Dataset, Inventory, McFile
 from lstops.production.plan import TunedProductionRequest, plan_tuned_production
@@ -128,6 +128,53 @@ def test_worse_than_the_production_before_of_the_same_level() -> None:
     assert [t.split(" at ")[0] for t in texts(same)] == [f"energy resolution worse than that of {NAME} by 30% +- 0%"]
     other = card.as_previous().model_copy(update={"nsb_level_ghz": level + 0.3})
     assert texts(new.model_copy(update={"previous": other})) == []
+
+
+@pytest.mark.parametrize(
+    ("factors", "named"),
+    [
+        ({"resolution": 1.2}, "energy resolution worse than that of trusted by 20% +- "),
+        ({"angular_resolution_deg": 1.2}, "angular resolution worse than that of trusted by 20% +- "),
+        ({"effective_area_m2": 0.8}, "effective area worse than that of trusted by 20% +- "),
+        ({"bias": 2.0}, "energy bias larger than that of trusted by "),
+    ],
+)
+def test_accelerated_forests_may_be_no_worse_than_trusted_ones(factors: dict[str, float], named: str) -> None:
+    trusted = published().model_copy(update={"production": "trusted"})
+    assert shortfalls(trusted, trusted, GATES) == ()
+    first = trusted.nodes[0]
+
+    def scaled(b: EnergyBin, power: int) -> EnergyBin:
+        numbers = {name: (getattr(b, name) or 0.0) * factor**power for name, factor in factors.items()}
+        return b.model_copy(update=numbers)
+
+    for power, expected in ((1, 1), (-1, 0)):
+        node = first.model_copy(update={"bins": tuple(scaled(b, power) for b in first.bins)})
+        card = trusted.model_copy(update={"nodes": (node, *trusted.nodes[1:])})
+        found = [failure.text for failure in shortfalls(card, trusted, GATES)]
+        assert len(found) == expected, found
+        assert all(text.startswith(named) for text in found)
+
+
+def test_within_the_statistical_error_accelerated_forests_are_as_good() -> None:
+    trusted = with_roc(published(), ROC).model_copy(update={"production": "trusted"})
+    inside, outside = (with_roc(trusted, ROC.model_copy(update={"auc": auc})) for auc in (0.86, 0.85))
+    assert shortfalls(inside, trusted, GATES) == ()
+    with pytest.raises(
+        ProductInvalid, match=r"lstchain trained for trusted: area below the ROC curve less .* by 0\.050"
+    ):
+        require_no_worse(outside, trusted, GATES)
+
+
+def test_what_cannot_be_compared_is_not_as_good() -> None:
+    trusted = published().model_copy(update={"production": "trusted"})
+    fewer = trusted.model_copy(update={"nodes": trusted.nodes[1:]})
+    assert shortfalls(trusted, fewer, GATES)[0].text.startswith("trusted has no node at zenith distance 10.0 deg")
+    for one, other in ((with_roc(trusted, None), trusted), (trusted, with_roc(trusted, None))):
+        found = shortfalls(one, other, GATES)
+        assert len(found) == len(trusted.nodes)
+        assert "cannot be compared with trusted" in found[0].text
+    assert shortfalls(trusted.model_copy(update={"nodes": ()}), trusted, GATES)
 
 
 def test_the_refusal_names_numbers_and_a_remedy() -> None:

@@ -18,9 +18,10 @@ from lstops.production.report_card import reference_text
 from lstops.production.retrain import plan_retraining
 from lstops.reduction.cuts import load_cuts
 from lstops.science.mc_config import updated_mc_config
-from lstops.site.model import Site
+from lstops.site.model import ForestSettings, Site
 from lstops.step.model import ArtifactKind, Plan
 
+FORESTS = ForestSettings(n_estimators=7)
 LINE, OLD, NEW = "dec_2276", "20240115_v0.12.3_crab_nsb_tuning_0.25", "20240116_v0.12.3_crab_deeper"
 
 
@@ -47,7 +48,7 @@ def outputs(plan: Plan) -> set[str]:
 def test_everything_from_the_forests_on_is_new_and_the_dl1_is_the_old(tmp_path: Path) -> None:
     site = make_site(tmp_path)
     old = source(site)
-    plan = plan_retraining(old, LINE, NEW, site)
+    plan = plan_retraining(old, LINE, NEW, FORESTS, site)
     assert {stage.name: len(stage.steps) for stage in plan.stages} == {"tune": 1, "train": 1, "dl2": 2, "irf": 2}
     assert not outputs(plan) & outputs(old)
     assert all(f"/{NEW}/" in path or path.endswith(f"/{NEW}.json") for path in outputs(plan))
@@ -59,7 +60,7 @@ def test_everything_from_the_forests_on_is_new_and_the_dl1_is_the_old(tmp_path: 
     assert (plan.context["production"], plan.context["retrained_from"]) == (NEW, OLD)
     assert (plan.context["nsb_level_ghz"], plan.context["tailcut"]) == (0.25, "tailcut84")
     update = json.loads(plan.stage("tune").steps[0].files["update.json"])
-    assert update["random_forest_energy_regressor_args"]["n_estimators"] == site.production.forests.n_estimators
+    assert update["random_forest_energy_regressor_args"]["n_estimators"] == FORESTS.n_estimators
     (train,) = plan.stage("train").steps
     assert train.primary.expect["training_dirs"] is True
     assert any("lstops.science.complete_models" in argv for argv in train.commands)
@@ -67,7 +68,7 @@ def test_everything_from_the_forests_on_is_new_and_the_dl1_is_the_old(tmp_path: 
 
 def test_the_same_gates(tmp_path: Path) -> None:
     site = make_site(tmp_path)
-    plan = plan_retraining(source(site), LINE, NEW, site)
+    plan = plan_retraining(source(site), LINE, NEW, FORESTS, site)
     plan = with_report_cards(plan, CardSettings(load_gates("standard"), reference_text()), site)
     (card,) = plan.stage("report").steps
     assert card.primary.path == f"mc/DL1/AllSky/{NEW}/report_card_{LINE}.json"
@@ -77,7 +78,7 @@ def test_the_same_gates(tmp_path: Path) -> None:
 def test_what_cannot_be_retrained(tmp_path: Path, line: str, name: str) -> None:
     site = make_site(tmp_path)
     with pytest.raises(ConfigError):
-        plan_retraining(source(site), line, name, site)
+        plan_retraining(source(site), line, name, FORESTS, site)
 
 
 def test_the_configuration_is_that_of_the_source_with_other_forests(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Features (names and order), numbers of trees and the way the direction is reconstructed are compared with the lstchain
 configuration among the step's inputs. `expect` of an output may hold `training_dirs` (True: `training_dirs.ecsv` must
-be there, with units and at least two pointings).
+be there, with units and at least two pointings) and `trainer` (of `lstops.site.model.Trainer`; lstchain unless given).
 
 Forests are pickles. They are loaded in `check` only: on files that the step itself has just made, in the environment
 that made them. `inspect` never loads one.
@@ -11,11 +11,14 @@ that made them. `inspect` never loads one.
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lstops.errors import DataError
+from lstops.production.trainer import TRAINER_FILE
+from lstops.site.model import Trainer
 from lstops.step.model import ArtifactKind, Output
 from lstops.step.verify.common import CONFIG_IN_MODELS, MAKE_AGAIN, Facts, InputFacts, refuse
 from lstops.step.verify.lstchain_config import read_config
@@ -69,6 +72,9 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
     described = {stem: _describe(path / f"{stem}.sav", findings) for stem in _STEMS[method]}
     for stem, forest in described.items():
         findings += _compare(stem, forest, config)
+    wanted = str(output.expect.get("trainer", Trainer.LSTCHAIN.value))
+    if facts["trainer"] != wanted:
+        findings.append(f"they were trained by {facts['trainer']}, not {wanted}")
     refuse(path, findings, "train again with the configuration of the plan; see the step's log.")
     return {
         **facts,
@@ -112,7 +118,18 @@ def _files(path: Path, method: str) -> Facts:
         "disp_method": method,
         "files": sorted(f.name for f in path.iterdir() if f.is_file()),
         "training_dirs": training_pointings(pointings) if pointings.exists() else [],
+        **_training(path / TRAINER_FILE),
     }
+
+
+def _training(path: Path) -> Facts:
+    """Who trained them, and with which versions and seeds as far as that is written down."""
+    if not path.exists():
+        return {"trainer": Trainer.LSTCHAIN.value}
+    try:
+        return {"trainer": json.loads(path.read_text())["trainer"], "training": json.loads(path.read_text())}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} does not say who trained these forests ({error}).", MAKE_AGAIN) from error
 
 
 def training_pointings(path: Path) -> list[list[float]]:
