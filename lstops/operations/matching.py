@@ -20,6 +20,7 @@ from lstops.nsb.match import LevelMatch, NsbLevel, match_level
 from lstops.nsb.tailcuts import Tailcut
 from lstops.operations.nightly import layout_of, read_nsb
 from lstops.production.grid import Particle, line_in_path, particle_in_path
+from lstops.production.lstchain_config import version_tuple
 from lstops.quality.overlay import subrun_words
 from lstops.quality.profiles import Profile
 from lstops.reduction.cuts import CutSet, settings_digest
@@ -108,11 +109,13 @@ def _job(
             f"run {run.number} has no source with coordinates in the run catalogue.",
             "add the source to the site's target list or the run to the run catalogue.",
         )
+    dl1 = layout.dl1_run(night, nightly.pipeline_version, nightly.tailcut, run.number)
+    _require_version(layout, dl1, run.number, nightly.lstchain_version)
     quantities = row.quantities
     middle_s = quantities["start_s"] + (quantities["elapsed_time_s"] or 0.0) / 2
     job = RunJob(
         run=run.number,
-        dl1=layout.dl1_run(night, nightly.pipeline_version, nightly.tailcut, run.number),
+        dl1=dl1,
         source=source.name,
         ra_deg=source.ra_deg,
         dec_deg=source.dec_deg,
@@ -124,6 +127,18 @@ def _job(
         dropped=_dropped_files(site, night, run.number, dropped),
     )
     return with_nearest_node(job, nightly.nearest_irf_node_within_deg)
+
+
+def _require_version(layout: Layout, dl1: str, run: int, wanted: str) -> None:
+    """Data and models must agree in the version of lstchain but for its last number (v0.10, as folders have it)."""
+    from lstops.step.verify.dl1 import made_by
+
+    found = made_by(layout.absolute(dl1))
+    if found is not None and version_tuple(found)[:2] != version_tuple(wanted)[:2]:
+        raise DataError(
+            f"{dl1} was made by lstchain {found}, the models of run {run} are for {wanted}: its images are others.",
+            f"reduce it with lstchain {found} (`lstops reprocess --lstchain-version`), or have DL1 made by {wanted}.",
+        )
 
 
 def models_of(production: ProductionRow) -> ModelSet:

@@ -124,10 +124,10 @@ def _require_version(site: Site, typical: Sequence[TypicalSubrun]) -> None:
         found = made_by(layout_of(site).absolute(path))
         if found not in (None, wanted):
             raise DataError(
-                f"{path} was made by lstchain {found}, the Monte Carlo would be by {wanted}: its standard configuration "
-                "(`lstchain_dump_config --mc`) is that of another cleaning and calibration.",
-                f"add lstchain {found} to `environments` of the site file and plan with it (`nightly.lstchain_version`), "
-                f"or wait for DL1 of {wanted}.",
+                f"{path} was made by lstchain {found}, the Monte Carlo would be by {wanted}, whose standard "
+                "configuration (`lstchain_dump_config --mc`) is not that of the data.",
+                f"add lstchain {found} to `environments` of the site file and plan with it "
+                f"(`nightly.lstchain_version`), or wait for DL1 of {wanted}.",
             )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tables
 from unit.test_catalog import manifest
 
 from lstops.catalog.blocks import pack_runs
@@ -19,6 +20,7 @@ from lstops.errors import ConfigError, DataError, ProductInvalid
 from lstops.nsb.match import MatchKind
 from lstops.operations.nightly import ingest, judge, layout_of
 from lstops.operations.planning import ProductionRequest, plan_request
+from lstops.operations.production import sample_of, typical_subruns
 from lstops.operations.production_run import plan_run, prepare, preview, request_of
 from lstops.operations.reduction import plan_reduction
 from lstops.operations.registration import register
@@ -82,6 +84,22 @@ def test_from_the_form_to_the_price(night: Site) -> None:
     assert preview(strict, plan_id)["needed"] == "yes"
     never = night.model_copy(update={"production": night.production.model_copy(update={"approval_cpu_h": None})})
     assert preview(never, plan_id)["needed"] == "no"
+
+
+def test_dl1_of_another_version_is_refused_and_nothing_planned(night: Site) -> None:
+    layout = layout_of(night)
+    request = request_of({**EMPTY, "night": str(NIGHT)})
+    (typical, *_) = typical_subruns(night, sample_of(night, NIGHT, ()))
+    path = layout.absolute(layout.dl1_subrun(NIGHT, "v0.12", "tailcut84", typical.run_number, typical.subrun))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tables.open_file(str(path), "w") as file:
+        file.root._v_attrs["LSTCHAIN_VERSION"] = "0.12.1"
+    plans = layout.plan_dir("x").parent
+    before = sorted(plans.glob("*")) if plans.exists() else []
+    with pytest.raises(DataError, match=r"was made by lstchain 0\.12\.1, the Monte Carlo would be by 0\.12\.3") as told:
+        plan_run(night, request)
+    assert "add lstchain 0.12.1 to `environments`" in told.value.remedy
+    assert (sorted(plans.glob("*")) if plans.exists() else []) == before
 
 
 def test_runs_and_a_zenith_range_leave_far_test_nodes_out(night: Site) -> None:

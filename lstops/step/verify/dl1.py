@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tables
 
+from lstops.errors import DataError
 from lstops.step.model import Output
 from lstops.step.verify.common import Facts, InputFacts, check_count, refuse
 from lstops.step.verify.hdf5 import chunks, missing_columns, opened, root_attribute, rows, table
@@ -22,6 +23,15 @@ PARAMETERS = "/dl1/event/telescope/parameters/LST_LSTCam"
 IMAGES = "/dl1/event/telescope/image/LST_LSTCam"
 RUN_CONFIG = "/simulation/run_config"
 _COLUMNS = ("event_id", "obs_id", "intensity", "width", "length", "alt_tel", "az_tel")
+
+
+def made_by(path: Path) -> str | None:
+    """Version of lstchain that made a file; None if it does not say, or cannot be read (which `inspect` names)."""
+    try:
+        with opened(path) as file:
+            return root_attribute(file, "LSTCHAIN_VERSION")
+    except DataError:
+        return None
 
 
 def inspect(path: Path) -> Facts:
