@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lstops.errors import ConfigError
+from lstops.production.branches import COMMON, UNDIVIDED
 from lstops.production.grid import Node, line_in_path, node_in_path, particle_in_path
 from lstops.site.layout import Layout
 from lstops.site.model import Site
@@ -22,7 +23,7 @@ from lstops.step.plans import load_plan, save_plan
 
 KIND = "mc_production"
 _FILE = "outline.json"
-_SCHEMA = 1
+_SCHEMA = 2
 _TRAINING = "TrainingDataset"
 
 
@@ -32,7 +33,9 @@ class OutlineStep:
 
     Attributes
     ----------
-    line, particle, node : str or None
+    line : str or None
+        What its product's path names, else the branch that it belongs to.
+    particle, node : str or None
         What its product's path names.
     is_training : bool
         Whether its product is training data.
@@ -90,7 +93,7 @@ def _outline_step(stage: str, step: Step, maker: dict[str, int]) -> OutlineStep:
     return OutlineStep(
         stage=stage,
         label=step.label,
-        line=line_in_path(path),
+        line=line_in_path(path) or (step.branch if step.branch not in (COMMON, UNDIVIDED) else None),
         particle=particle.value if particle else None,
         node=str(node) if node else None,
         is_training=_TRAINING in path.split("/"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lstops.errors import ConfigError, StorageError
 from lstops.production.status import ProductionStatus, StepState
-from lstops.production.summary import NodeTally, Tally, by_node, by_stage_and_line
+from lstops.production.summary import EVERY_LINE, NodeTally, Tally, by_node, by_stage_and_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,10 +94,33 @@ def write_picture(status: ProductionStatus, path: Path) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror}.", "choose another folder.") from error
 
 
+def _lines(status: ProductionStatus) -> str:
+    """Where each line has got to: a row a line, a column a stage; the table after it has all numbers."""
+    tallies = by_stage_and_line(status)
+    stages = list(dict.fromkeys(stage for stage, _ in tallies))
+    heads = "".join(f"<th>{html.escape(stage)}</th>" for stage in ("line", *stages))
+    rows = ""
+    for line in sorted({line for _, line in tallies}):
+        cells = ""
+        for stage in stages:
+            tally = tallies.get((stage, line))
+            if tally is None:
+                cells += "<td></td>"
+                continue
+            state = tally.state
+            what = f"{tally.failed} failed" if tally.failed else state.value
+            cells += (
+                f"<td style='border-left:.4em solid {STYLES[state][0]}'>{tally.done} of {tally.expected}"
+                f"<br><small>{what}</small></td>"
+            )
+        rows += f"<tr><td>{html.escape(line or EVERY_LINE)}</td>{cells}</tr>"
+    return f"<h2>Lines</h2><table>{heads}{rows}</table>"
+
+
 def _page(status: ProductionStatus, svg: bytes) -> bytes:
     title = html.escape(status.outline.title)
     rows = "".join(
-        f"<tr><td>{html.escape(stage)}</td><td>{html.escape(line or '(all)')}</td>"
+        f"<tr><td>{html.escape(stage)}</td><td>{html.escape(line or EVERY_LINE)}</td>"
         + "".join(f"<td>{number}</td>" for number in (t.expected, t.done, t.failed, t.ready, t.waiting))
         + "</tr>"
         for (stage, line), t in by_stage_and_line(status).items()
@@ -109,5 +132,5 @@ def _page(status: ProductionStatus, svg: bytes) -> bytes:
         "<style>body{font-family:sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:right}"
         "td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}img{max-width:100%}</style>"
         f"<h1>{title}</h1><img alt='nodes on the sky, coloured by state; the table below has the numbers' "
-        f"src='data:image/svg+xml;base64,{picture}'><table><tr>{heads}</tr>{rows}</table></html>"
+        f"src='data:image/svg+xml;base64,{picture}'>{_lines(status)}<h2>Stages</h2><table><tr>{heads}</tr>{rows}</table></html>"
     ).encode()

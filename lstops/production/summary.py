@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+#: what belongs to no line: the data of the test nodes, the configuration
+EVERY_LINE = "(all lines)"
+
+
 @dataclass(frozen=True)
 class Tally:
     """Steps by state."""
@@ -42,7 +46,7 @@ class Tally:
             return StepState.FAILED
         if self.done == self.expected:
             return StepState.DONE
-        return StepState.READY if self.ready or self.done else StepState.WAITING
+        return StepState.READY if self.ready else StepState.WAITING
 
     def to_json(self) -> dict[str, int]:
         """Numbers by name."""
@@ -90,7 +94,7 @@ def status_table(status: ProductionStatus) -> Table:
     for (stage, line), tally in by_stage_and_line(status).items():
         failed = f"[red]{tally.failed}[/red]" if tally.failed else "0"
         numbers = (str(tally.expected), str(tally.done), failed, str(tally.ready), str(tally.waiting))
-        table.add_row(stage, line or "(all)", *numbers)
+        table.add_row(stage, line or EVERY_LINE, *numbers)
     return table
 
 

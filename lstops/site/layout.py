@@ -6,6 +6,7 @@ whatever would leave the base. The names are those that lstosa, lstmcpipe and ls
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,9 @@ class Layout:
             checked = self.base / relative_path(relative)
         except ValueError as error:
             raise ConfigError(f"{error}.", "use a path below the site's base.") from error
-        if not checked.resolve().is_relative_to(self.base.resolve()):
+        # as `Path.resolve`, at a third of its price: plans of the whole sky ask for thousands of paths
+        real, base = os.path.realpath(checked), os.path.realpath(self.base)
+        if real != base and not real.startswith(f"{base.rstrip('/')}/"):
             raise ConfigError(f"{checked} leads outside {self.base}.", "remove the symbolic link or the '..'.")
         return checked
 

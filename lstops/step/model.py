@@ -24,6 +24,8 @@ PLAN_SCHEMA = 1
 CORE_ENVIRONMENT = "core"
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]*$")
+# a relative path without empty parts, "." and ".."; almost all are, and a plan has tens of thousands
+_NORMAL = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[^\x00-\x1f]+\Z")
 _CONTROL = re.compile(r"[\x00-\x1f]")
 
 
@@ -51,6 +53,8 @@ def relative_path(path: str) -> str:
     ValueError
         For absolute paths, `..`, control characters and empty paths.
     """
+    if _NORMAL.match(path):
+        return path
     pure = PurePosixPath(path)
     if not path or pure.is_absolute() or ".." in pure.parts or _CONTROL.search(path):
         raise ValueError(f"path {path!r} must be relative to the site's base and stay below it")
@@ -156,8 +160,8 @@ class Step(Frozen):
     environment: str
     branch: Name | None = None
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Step:
+    def model_post_init(self, context: Any, /) -> None:
+        """Check names and placeholders; unlike a validator, not once more where the step is put into a stage."""
         for what, names in (("input", [i.name for i in self.inputs]), ("output", [o.name for o in self.outputs])):
             if len(names) != len(set(names)):
                 raise ValueError(f"step {self.label!r}: two {what}s of the same name in {names}")
@@ -166,7 +170,6 @@ class Step(Frozen):
             if unknown := set(output.counts_from) - known:
                 raise ValueError(f"step {self.label!r}: counts_from names unknown inputs {sorted(unknown)}")
         self._check_placeholders(known)
-        return self
 
     def _check_placeholders(self, inputs: set[str]) -> None:
         outputs = {o.name for o in self.outputs}
@@ -244,7 +247,9 @@ class Plan(Frozen):
     @property
     def plan_id(self) -> str:
         """Identity of the content: the same request over the same catalogue gives the same plan."""
-        digest = hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+        # without indentation, with which json's own encoder in C would not be used
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         return f"{self.kind}-{digest}"
 
     def steps(self) -> tuple[Step, ...]:
@@ -299,6 +304,8 @@ _PLACEHOLDER = re.compile(r"\{(in|indir|out|outdir|file|scratch)(?::([^{}]*))?\}
 
 def placeholders(word: str) -> list[tuple[str, str]]:
     """(kind, name) of each placeholder in one word of a command."""
+    if "{" not in word:
+        return []
     return [(m.group(1), m.group(2) or "") for m in _PLACEHOLDER.finditer(word)]
 
 

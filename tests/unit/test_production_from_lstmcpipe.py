@@ -17,11 +17,10 @@ from lstops.production.definition import read_production
 from lstops.production.from_lstmcpipe import (
     LstmcpipePlanRequest,
     TreeLister,
-    dl1_name,
     plan_from_lstmcpipe,
-    relative_to_base,
 )
 from lstops.production.lstchain_config import LstchainConfig
+from lstops.production.lstmcpipe_steps import dl1_name, relative_to_base
 from lstops.production.mc_files import FileIndex, split_files
 from lstops.production.slurm_options import mem_mb, resources, time_min
 from lstops.production.stages import SlurmOptions

@@ -152,7 +152,16 @@ def test_outlines_are_read_back_and_made_anew_when_missing(site: Site) -> None:
     for text in ("", '{"schema": 0}\n[]', "{"):
         outline.write_text(text)
         assert load_outline(layout, plan.plan_id) == outline_of(plan)
-    assert outline.read_text().startswith('{"schema": 1')
+    assert outline.read_text().startswith('{"schema": 2')
+
+
+def test_what_names_no_line_is_counted_for_its_branch() -> None:
+    def line(branch: str | None) -> str | None:
+        card = copy_step("raw/x", "mc/report_card.json").model_copy(update={"branch": branch})
+        stages = (Stage(name="report", steps=(card,)),)
+        return outline_of(toy_plan().model_copy(update={"stages": stages})).steps[0].line
+
+    assert [line(branch) for branch in ("dec_931", "common", "all", None)] == ["dec_931", None, None, None]
 
 
 def test_an_unknown_production_names_those_that_are_known(site: Site) -> None:
@@ -183,6 +192,9 @@ def test_the_picture(site: Site, raw: None, tmp_path: Path, name: str) -> None:
     content = path.read_bytes()
     start = {"png": b"\x89PNG", "svg": b"<?xml", "html": b"<!doctype html>"}[path.suffix[1:]]
     assert content.startswith(start)
+    # a line a row, a stage a column
+    cells = ("<td>dec_2276</td>", "0 of 3<br><small>to do</small>", "0 of 1<br><small>waiting</small>")
+    assert path.suffix != ".html" or all(cell in content.decode() for cell in cells)
     assert len({colour for colour, _ in STYLES.values()}) == len({shape for _, shape in STYLES.values()}) == 4
     with pytest.raises(ConfigError, match=r"end it in \.png"):
         write_picture(production_status(site, PROD), tmp_path / "sky.gif")
