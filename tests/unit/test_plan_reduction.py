@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -11,11 +12,12 @@ import pytest
 from lstops.errors import ConfigError
 from lstops.night import Night
 from lstops.reduction.collection import SourceFiles, plan_collection
-from lstops.reduction.cuts import load_cuts
+from lstops.reduction.cuts import load_cuts, parse_cuts
 from lstops.reduction.geometry import Field, IrfNode, NodeWeight, collapsing, nearest, weights, why_not
 from lstops.reduction.jobs import ModelSet, RunJob, with_nearest_node
 from lstops.reduction.plan import IndexRequest, NightRequest, plan_index, plan_night
 from lstops.reduction.refusal import Refusal, split_runs
+from lstops.science.run_responses import with_intensity
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.model import ArtifactKind
@@ -208,6 +210,72 @@ def test_a_run_without_some_subruns(site: Site) -> None:
     assert partial.primary.expect["whole_run"] is False
     assert "dropped_subruns" not in whole.primary.expect
     assert plan.context["runs"]["2001"]["dropped_subruns"] == [3, 12]
+
+
+PER_RUN = replace(load_cuts(), intensity_per_run=True)
+
+
+def test_an_intensity_cut_of_each_run(site: Site) -> None:
+    """The responses around the pointing are made anew in the step of the DL3, with the cut set that it makes first."""
+    nodes = tuple(replace(n, gamma_dl2=f"mc/DL2/{n.zd_deg:g}_{n.az_deg:g}.h5") for n in GRID)
+    plan = plan_night(replace(night(job(irfs=nodes)), cuts=PER_RUN), site)
+    step = plan.stage("dl3").steps[0]
+    responses, *stamps, dl3, last = step.commands
+    assert responses[2] == "lstops.science.run_responses"
+    assert dl3[2] == "lstops.science.dl3"
+    assert dl3[dl3.index("--config") + 1] == "{out:cuts}"
+    assert dl3[dl3.index("-i") + 1] == "{outdir:irf-0}"
+    assert {words[3] for words in (*stamps, last)} == {"--cuts={out:cuts}"}
+    made = [output for output in step.outputs if output.kind is ArtifactKind.IRF]
+    assert 3 <= len(made) < len(GRID)
+    assert len(stamps) == len(made)
+    assert {o.path.rpartition("/")[0] for o in step.outputs[1:]} == {
+        f"{step.primary.path.rpartition('/')[0]}/responses/Run02001"
+    }
+    gammas = [item for item in step.inputs if item.name.startswith("gamma-")]
+    assert [item.path for item in gammas] == [
+        next(n.gamma_dl2 for n in nodes if n.path.rpartition("/")[2] == o.path.rpartition("/")[2]) for o in made
+    ]
+    assert not [item for item in step.inputs if item.kind is ArtifactKind.IRF]
+    # all that the pointing may need once it is known to a hundredth of a degree
+    inside = {w.node.path.rpartition("/")[2] for w in weights(20.2, 109.8, FIELD.delta_deg(20.2, 109.8), nodes)}
+    assert inside <= {o.path.rpartition("/")[2] for o in made}
+
+
+def test_an_intensity_cut_of_each_run_needs_the_gammas_of_the_nodes() -> None:
+    accepted, refused = split_runs([job()], PER_RUN)
+    assert accepted == ()
+    assert "nothing says which DL2 the responses of the node(s) zd" in refused[0].reason
+    assert "one intensity cut for all runs" in refused[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("recommended", "limit", "source"),
+    [(77.123, 77.12, "the run"), (50.0, 50, "the cut set: the run would allow less"),
+     (None, 50, "the cut set: the rate of this run has no clear turn-on")],
+)  # fmt: skip
+def test_the_cut_set_of_one_run(recommended: float | None, limit: float, source: str) -> None:
+    made = with_intensity(load_cuts(), 2001, recommended)
+    assert made["EventSelector"]["filters"]["intensity"] == [limit, float("inf")]
+    said = made["lstops"]["intensity"]
+    assert (said["run"], said["limit_pe"], said["from"], said["cut_set"]) == (2001, limit, source, load_cuts().digest)
+    plain = json.loads(load_cuts().text)
+    del made["lstops"], plain["lstops"], made["EventSelector"]["filters"]["intensity"]
+    del plain["EventSelector"]["filters"]["intensity"]
+    assert made == plain
+
+
+def test_a_cut_set_whose_intensity_is_none() -> None:
+    document = json.loads(load_cuts().text)
+    document["lstops"]["intensity_per_run"] = True
+    assert parse_cuts(json.dumps(document), "mine").intensity_per_run
+    assert not load_cuts().intensity_per_run
+    del document["EventSelector"]["filters"]["intensity"]
+    with pytest.raises(ConfigError, match=r"mine: lstops\.intensity_per_run is True, .*intensity None"):
+        parse_cuts(json.dumps(document), "mine")
+    document["lstops"]["intensity_per_run"] = "yes"
+    with pytest.raises(ConfigError, match="intensity_per_run is 'yes'"):
+        parse_cuts(json.dumps(document), "mine")
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def test_the_name_tells_requests_apart_and_is_a_folder() -> None:
         {"profile": "notebook"},
         {"production": "x"},
         {"runs": [1]},
+        {"intensity_per_run": True},
     ]
     names = {parse_request({"target": "Crab", **other}).name for other in [{}, *others]}
     assert len(names) == len(others) + 1

@@ -325,6 +325,12 @@ def test_nothing_is_imported_for_one_command_alone(warm: Bench) -> None:
     assert tools_worth_warming([tool("look", 0), copy_step("in/a", "out/c")], scripts) == ()
     assert tools_worth_warming([twice], scripts) == ("toy_look",)
     assert tools_worth_warming([twice], {}) == ()
+    own = twice.model_copy(
+        update={"commands": (("toy_look", "{out:b}"), ("python", "-m", "lstops.science.stamp", "x"))}
+    )
+    assert tools_worth_warming([own], scripts) == ("lstops.science.stamp", "toy_look")
+    other = own.model_copy(update={"commands": (("toy_look", "{out:b}"), ("python", "-m", "lstops.science.other"))})
+    assert tools_worth_warming([other], scripts) == ()
     assert warm.run([tool("look", 0)])[0] == 0
     assert warm.imports() == 1
     # one step of several commands shares the import among these
