@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from lstops.errors import ConfigError, ProductInvalid
 from lstops.paths import config_dir
 from lstops.plain_yaml import load_plain
-from lstops.production.report_card import EnergyBin, NodeCard, ReportCard
+from lstops.production.report_card import EnergyBin, NodeCard, ReportCard, same_node
 from lstops.production.reuse import SAME_LEVEL_GHZ
 from lstops.site.model import describe
 from lstops.step.model import Frozen
@@ -99,10 +99,10 @@ def failures(card: ReportCard, gates: Gates) -> tuple[Failure, ...]:
     found = [text for node in card.nodes for text in (*_node(node, gates), *_roc(node, card.roc_note, gates))]
     previous = card.previous
     if previous is not None and _same_level(card.nsb_level_ghz, previous.nsb_level_ghz):
-        before = {node.node: node for node in previous.nodes}
         for node in card.nodes:
-            if node.node in before:
-                found += _worse(node, before[node.node], previous.production, gates, gates.tolerance)
+            old = same_node(node, previous.nodes)
+            if old is not None:
+                found += _worse(node, old, previous.production, gates, gates.tolerance)
     if not card.nodes:
         found.append("the report card has no test node")
     return tuple(Failure(text=text) for text in found)
@@ -113,9 +113,9 @@ def shortfalls(card: ReportCard, trusted: ReportCard, gates: Gates) -> tuple[Fai
 
     Worse means: by more than the gates' number of standard errors, of both cards; no tolerance is added.
     """
-    known, found = {node.node: node for node in trusted.nodes}, list[str]()
+    found: list[str] = []
     for node in card.nodes:
-        old = known.get(node.node)
+        old = same_node(node, trusted.nodes)
         if old is None:
             found.append(f"{trusted.production} has no node {_where(node)}")
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -13,6 +14,8 @@ from lstops.step.model import Frozen
 
 #: published numbers that every card is shown against: a file of config/reference
 REFERENCE = "crab-paper"
+#: as for the nodes of a grid
+SAME_DIRECTION_DEG = 0.03
 
 
 class EnergyBin(Frozen):
@@ -77,6 +80,16 @@ class NodeCard(Frozen):
     n_events: int
     bins: tuple[EnergyBin, ...]
     roc: Roc | None = None
+
+
+def same_node(node: NodeCard, others: Iterable[NodeCard]) -> NodeCard | None:
+    """That of the same direction among the nodes of another production, whose name is in the names of its nodes."""
+
+    def near(other: NodeCard) -> bool:
+        turn = abs(other.az_deg - node.az_deg) % 360
+        return abs(other.zd_deg - node.zd_deg) < SAME_DIRECTION_DEG and min(turn, 360 - turn) < SAME_DIRECTION_DEG
+
+    return next((other for other in others if near(other)), None)
 
 
 class Previous(Frozen):

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from lstops.production.gates import Gates
-from lstops.production.report_card import EnergyBin, NodeCard, Reference, ReportCard
+from lstops.production.report_card import EnergyBin, NodeCard, Reference, ReportCard, same_node
 from lstops.report.drawing import GOOD, LIMIT, OTHER, as_svg, data_uri, plain, tidy
 
 _SIZE = (6.2, 3.9)
@@ -70,7 +70,7 @@ def _curves(
 ) -> None:  # fmt: skip
     axes = figure.subplots()
     nodes = representative(card.nodes)
-    old = {node.node: node for node in card.previous.nodes} if card.previous else {}
+    old = card.previous.nodes if card.previous else ()
     errors = {"effective_area_m2": None, "angular_resolution_deg": "angular_resolution_error_deg"}
     error_name = errors.get(name, f"{name}_error")
     for i, node in enumerate(nodes):
@@ -81,8 +81,9 @@ def _curves(
             [_centre(b) for b in bins], [getattr(b, name) for b in bins], yerr=spread, color=colour, lw=1.2, ms=4,
             marker=_MARKERS[i % len(_MARKERS)], label=f"zd {node.zd_deg:.0f} deg, az {node.az_deg:.0f} deg",
         )  # fmt: skip
-        if node.node in old:
-            before = [b for b in old[node.node].bins if getattr(b, name) is not None and b.low_tev > 0]
+        past = same_node(node, old)
+        if past is not None:
+            before = [b for b in past.bins if getattr(b, name) is not None and b.low_tev > 0]
             axes.plot([_centre(b) for b in before], [getattr(b, name) for b in before], ":", color=colour, lw=1)
     published = reference.nearest(nodes[0].zd_deg if nodes else 0.0)
     shown = [b for b in published.bins if getattr(b, name) is not None]
