@@ -86,7 +86,9 @@ def site(
 
 
 def make_production(site: Site, name: str = PRODUCTION, level_ghz: float = 0.15) -> None:
-    layout, field = layout_of(site), Field.at(datetime.now(timezone.utc))
+    # of the time of the runs, as that which the responses are interpolated to
+    when = datetime.strptime(str(NIGHT), "%Y%m%d").replace(tzinfo=timezone.utc)
+    layout, field = layout_of(site), Field.at(when)
     store = ManifestStore(layout.manifests)
     for zd in (10.0, 24.0, 45.0):
         for az in (175.0, 355.0):
