@@ -3,8 +3,9 @@
 `python -m lstops.science.night_bench [--base SITE] [--runs 15]`
 
 Runs in a science environment; prints a table for docs/benchmarks.md. Models and responses are those of a synthetic site
-(`make demo`); the runs are thrown anew. Half of the loop runs before lstops' leg and half after it, so that what else
-the machine does falls on both. At the end the products of both legs are compared.
+(`make demo`). A few runs are thrown anew and copied under other numbers, or taken from a folder (--dl1). Half of the
+loop runs before lstops' leg and half after it, so that what else the machine does falls on both. At the end the
+products of both legs are compared.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ from lstops.step.plans import save_plan
 NIGHT, VERSION, TAILCUT = Night.parse("20240115"), "v0.12", "tailcut84"
 _CRAB = (83.6324, 22.0174)
 _FIRST_RUN, _MINUTES_APART, _RUN_S = 2101, 2, 3.0
+#: so many different runs are thrown, the others are copies
+_DIFFERENT = 4
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--base", type=Path, default=Path(home, "site"), help="synthetic site with models")
     parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--dl1", type=Path, help="folder of run-wise DL1 files; default: thrown here")
     parser.add_argument("--cores", type=int, default=2)
     options = parser.parse_args(argv)
     cuts = load_cuts("small")
@@ -70,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         # before lstchain is imported, here and in the steps
         os.environ.update(science_environ(base))
         os.environ["TMPDIR"] = folder
-        inputs = make_inputs(options.base.resolve(), base, options.runs, options.cores)
+        inputs = make_inputs(options.base.resolve(), base, options.runs, options.cores, options.dl1)
         site = _site(base, options.cores)
         plan = _plan(site, inputs, cuts)
         first, cpu = len(inputs.runs) // 2, [_children_cpu_s()]
@@ -86,19 +90,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"Python {platform.python_version()}, lstchain {importlib.metadata.version('lstchain')}, ", end="")
     print(f"load {os.getloadavg()[0]:.0f}\n")
     stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in ours_s.items())
-    print(f"| {options.runs} runs of {_RUN_S:g} s from DL1 to DL3 | CPU (s) | wall (s) |\n|---|---|---|")
+    print(f"| {options.runs} runs from DL1 to DL3 | CPU (s) | wall (s) |\n|---|---|---|")
     print(f"| shell loop over lstchain's tools | {loop_cpu_s:.0f} | {loop_s:.0f} |")
     print(f"| lstops, {options.cores} tasks at a time ({stages}) | {ours_cpu_s:.0f} | {total:.0f} |")
     print(f"| ratio | {ours_cpu_s / loop_cpu_s:.2f} | {total / loop_s:.2f} |\n\n{agreement}")
 
 
-def make_inputs(source: Path, base: Path, number: int, cores: int) -> Inputs:
-    """Models and responses of a synthetic site, and runs thrown for the bench.
+def make_inputs(source: Path, base: Path, number: int, cores: int, dl1: Path | None) -> Inputs:
+    """Models and responses of a synthetic site, and runs: those of the folder `dl1`, or thrown for the bench.
 
     Raises
     ------
     DataError
-        If the site has no models.
+        If the site has no models, or the folder no runs.
     """
     layout = Layout(source, "lstops")
     manifests = list(ManifestStore(layout.manifests).all()) if layout.manifests.is_dir() else []
@@ -111,10 +115,20 @@ def make_inputs(source: Path, base: Path, number: int, cores: int) -> Inputs:
         (base / path).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (source / path).is_dir() else shutil.copyfile
         copy(source / path, base / path)
-    (base / "DL1" / str(NIGHT) / VERSION / TAILCUT).mkdir(parents=True)
-    # new processes: what simulates a run is not what reduces it
-    with get_context("spawn").Pool(cores) as pool:
-        runs = pool.starmap(_throw, [(base, k) for k in range(number)])
+    if dl1 is None:
+        dl1 = base / "thrown"
+        dl1.mkdir()
+        # new processes: what simulates a run is not what reduces it
+        with get_context("spawn").Pool(cores) as pool:
+            pool.starmap(_throw, [(dl1, k) for k in range(min(number, _DIFFERENT))])
+    files = sorted(dl1.glob("dl1_LST-1.Run?????.h5"))
+    if not files:
+        raise DataError(f"{dl1} holds no run-wise DL1.", "name the folder of a night, or leave --dl1 out.")
+    runs = []
+    for k in range(number):
+        runs.append(f"DL1/{NIGHT}/{VERSION}/{TAILCUT}/dl1_LST-1.Run{_FIRST_RUN + k:05d}.h5")
+        (base / runs[k]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(files[k % len(files)], base / runs[k])
     return Inputs(tuple(runs), models.path, tuple(irfs))
 
 
@@ -127,25 +141,29 @@ def _responses(manifests: Sequence[Manifest], trained: Manifest, models: Artifac
     return sorted(found)
 
 
-def _throw(base: Path, number: int) -> str:
-    """Throw a run of one subrun and merge it; its path relative to the base."""
+def _throw(target: Path, number: int) -> None:
+    """Throw a run of one subrun and merge it into a folder."""
     from lstops.simulate.lstchain_tools import run_tool
     from lstops.simulate.night import make_subrun
     from lstops.simulate.plan import RunSpec, make_plan
 
     plan = make_plan(1, "demo", importlib.metadata.version("lstchain"))
-    minutes = 21 * 60 + 10 + number * _MINUTES_APART
-    start = f"2024-01-{15 + minutes // 1440}T{minutes // 60 % 24:02d}:{minutes % 60:02d}:00"
+    start = f"2024-01-15T21:{10 + _MINUTES_APART * number}:00"
     run = RunSpec(_FIRST_RUN + number, start, wobble_pa_deg=180.0 * (number % 2), n_subruns=1, subrun_s=_RUN_S)
-    plan = replace(plan, runs=(run,))
-    relative = f"DL1/{NIGHT}/{VERSION}/{TAILCUT}/dl1_LST-1.Run{run.run_id:05d}.h5"
-    folder = base / "thrown" / str(run.run_id)
-    folder.mkdir(parents=True)
-    make_subrun(plan, run, 0, folder / f"dl1_LST-1.Run{run.run_id:05d}.0000.h5", folder / "muons.fits")
-    pattern = f"dl1_LST-1.Run{run.run_id:05d}.????.h5"
-    words = ["-d", str(folder), "-p", pattern, "-o", str(base / relative), "--no-image", "--no-progress"]
+    folder, name = target / str(run.run_id), f"dl1_LST-1.Run{run.run_id:05d}"
+    folder.mkdir()
+    make_subrun(replace(plan, runs=(run,)), run, 0, folder / f"{name}.0000.h5", folder / "muons.fits")
+    words = [
+        "-d",
+        str(folder),
+        "-p",
+        f"{name}.????.h5",
+        "-o",
+        str(target / f"{name}.h5"),
+        "--no-image",
+        "--no-progress",
+    ]
     run_tool("lstchain_merge_hdf5_files", words)
-    return relative
 
 
 def _site(base: Path, cores: int) -> Site:
