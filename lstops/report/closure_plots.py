@@ -81,7 +81,12 @@ def draw_pulls(axes: Any, closure: Closure) -> None:
     x = np.linspace(-5, 5, 201)
     total = sum(map(len, pulls))
     axes.plot(x, total * (edges[1] - edges[0]) * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color="black", lw=1)
-    axes.set(xlabel="(measured - true flux) / error, parts of 1 s", ylabel="parts per bin")
+    # the legend stands above the bars
+    axes.set(
+        xlabel="(measured - true flux) / error, parts of 1 s",
+        ylabel="parts per bin",
+        ylim=(0, 1.3 * axes.get_ylim()[1]),
+    )
     axes.legend(frameon=False, fontsize=8)
 
 
