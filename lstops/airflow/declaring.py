@@ -14,6 +14,7 @@ from lstops.airflow.notifier import FailureNotifier
 from lstops.airflow.operator import PlanStageOperator
 from lstops.airflow.policy import stage_retry_policy
 from lstops.production.branches import COMMON, COMMON_STAGES, FIRST_ON_TEST_DATA, HEAD, LINE_STAGES
+from lstops.production.trainer import AS_THE_SITE
 from lstops.site.model import Trainer
 
 #: After all that a task waits for has ended, but only if any of it has ended well, and nothing was skipped. All tasks
@@ -56,11 +57,11 @@ def optional_count(title: str, description: str) -> Param:
 def trainer_param(**schema: Any) -> Param:
     """The trainer of random forests in the form of a DAG."""
     return Param(
-        None,
-        type=["null", "string"],
-        enum=[None, *(trainer.value for trainer in Trainer)],
+        AS_THE_SITE,
+        type="string",
+        enum=[AS_THE_SITE, *(trainer.value for trainer in Trainer)],
         title="Trainer",
-        description="lstchain, or accelerated (scikit-learn-intelex, where the site has it); empty: the site's.",
+        description="Of the forests: site (what the site file says), lstchain, or accelerated (scikit-learn-intelex).",
         **schema,
     )
 

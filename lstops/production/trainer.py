@@ -10,6 +10,8 @@ from lstops.step.model import ArtifactKind, Plan, Step
 TRAINER_FILE = "trainer.json"
 #: of what lstchain leaves to numpy's global generator
 SEED = 42
+#: what a form says if it leaves the choice to the site file
+AS_THE_SITE = "site"
 #: they take the same options
 _COMMANDS = {
     Trainer.LSTCHAIN: ("lstchain_mc_trainpipe",),
@@ -47,7 +49,7 @@ def name_suffix(trainer: Trainer) -> str:
 
 
 def parse_trainer(text: str | None) -> Trainer | None:
-    """A trainer by name; None and an empty text say nothing.
+    """A trainer by name; None, an empty text and "site" say nothing: the site's.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def parse_trainer(text: str | None) -> Trainer | None:
         If there is none of that name.
     """
     try:
-        return Trainer(text) if text else None
+        return Trainer(text) if text and text != AS_THE_SITE else None
     except ValueError:
         known = " or ".join(one.value for one in Trainer)
         raise ConfigError(f"{text!r} is no trainer of forests.", f"write {known}.") from None

@@ -74,7 +74,9 @@ def test_an_environment_without_the_accelerator_says_so_at_once(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("text", "trainer"), [(None, None), ("", None), ("accelerated", Trainer.ACCELERATED)])
+@pytest.mark.parametrize(
+    ("text", "trainer"), [(None, None), ("", None), ("site", None), ("accelerated", Trainer.ACCELERATED)]
+)
 def test_trainers_by_name(text: str | None, trainer: Trainer | None) -> None:
     assert parse_trainer(text) is trainer
     with pytest.raises(ConfigError, match="'cuda' is no trainer") as caught:
