@@ -134,6 +134,14 @@ def catalog_session(url: str | None = None) -> Iterator[Session]:
         yield session
 
 
+def one_at_a_time(session: Session, what: str) -> None:
+    """Wait until no other transaction does the same; it holds until this one ends.
+
+    For what two transactions must not decide side by side, each seeing a catalogue without the other's answer.
+    """
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:what))"), {"what": f"lstops {what}"})
+
+
 def _alembic() -> Config:
     from alembic.config import Config
 

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from lstops.catalog.database import one_at_a_time
 from lstops.catalog.products import CANDIDATE, CURRENT, SUPERSEDED, WITHDRAWN
 from lstops.catalog.tables import ProductionEventRow, ProductionRow, ProductionStandardRow
 from lstops.errors import ConfigError, DataError
@@ -78,6 +79,7 @@ def register_production(session: Session, production: RegisteredProduction, stat
     str
         The status it has now.
     """
+    one_at_a_time(session, "registry of productions")
     old = session.get(ProductionRow, (production.name, production.line))
     kept = old is not None and (old.status == WITHDRAWN or old.models_sha256 == production.models_sha256)
     status = old.status if old is not None and kept else str(getattr(status, "value", status))
@@ -134,6 +136,7 @@ def promote(
         Let the pointer "current standard" of its lines and version show to it, too.
     """
     _require_words(author, reason)
+    one_at_a_time(session, "registry of productions")
     rows = find_productions(session, name, line)
     for row in rows:
         row.status = CURRENT
@@ -154,6 +157,7 @@ def promote(
 def withdraw(session: Session, name: str, line: str | None, author: str, reason: str) -> list[ProductionRow]:
     """Take a production out of use; products made with it stay and can be found by their lineage."""
     _require_words(author, reason)
+    one_at_a_time(session, "registry of productions")
     rows = find_productions(session, name, line)
     for row in rows:
         row.status = WITHDRAWN

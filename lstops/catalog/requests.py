@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lstops.catalog.database import one_at_a_time
 from lstops.catalog.tables import ProductionRequestRow, ProductionRow
 from lstops.nsb.finder import RunNsb
 from lstops.nsb.request import LevelRequest, group_requests
@@ -43,12 +44,8 @@ def file_requests(
         Those that are new or serve more runs now.
     """
     # two nights that file at the same moment wait for each other here: one level, one request
-    query = select(ProductionRequestRow).where(
-        ProductionRequestRow.line == line,
-        ProductionRequestRow.lstchain_version == version,
-        ProductionRequestRow.status == OPEN,
-    )
-    rows = {_level(row): row for row in session.scalars(query.with_for_update())}
+    one_at_a_time(session, "production requests")
+    rows = {_level(row): row for row in production_requests(session, line, version)}
     filed = []
     for request in group_requests(waiting, list(rows), tolerance_ghz):
         row = next((row for key, row in rows.items() if _same(key, request)), None)
@@ -66,6 +63,7 @@ def file_requests(
 
 def close_requests(session: Session, production: ProductionRow, tolerance_ghz: float) -> list[ProductionRequestRow]:
     """Requests that a production answers are done."""
+    one_at_a_time(session, "production requests")
     closed = []
     for row in production_requests(session, production.line, production.lstchain_version):
         near = abs(row.level_ghz - production.nsb_level_ghz) <= tolerance_ghz

@@ -182,6 +182,11 @@ def half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def another_irf(base: Path, **changes: object) -> None:
+    place(base, IRF).unlink()
+    products.irf(place(base, IRF), **changes)
+
+
 Damage = Callable[[Path], object]
 BROKEN: dict[str, tuple[Damage, str, str]] = {
     "a merge that ended half way": (lambda base: half(place(base, MERGED["gamma"])), "gamma", "truncated"),
@@ -201,10 +206,9 @@ BROKEN: dict[str, tuple[Damage, str, str]] = {
     "a DL2 that is cut off": (lambda base: half(place(base, DL2)), "dl2", "truncated"),
     "a text under the name of a DL2": (lambda base: place(base, DL2).write_text("x" * 5000), "dl2", "HDF5"),
     "the response of another node": (
-        lambda base: (place(base, IRF).unlink(), products.irf(place(base, IRF))), "irf", "az"),
+        lambda base: another_irf(base), "irf", "az"),
     "an empty response": (
-        lambda base: (place(base, IRF).unlink(), products.irf(
-            place(base, IRF), area=np.zeros(15), header={"ZEN_PNT": 10.0, "AZ_PNT": 102.199})), "irf", "zero"),
+        lambda base: another_irf(base, area=np.zeros(15), header={"ZEN_PNT": 10.0, "AZ_PNT": 102.199}), "irf", "zero"),
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -343,3 +344,46 @@ def test_of_two_that_fit_equally_the_standard_is_taken() -> None:
     assert found is not None
     assert found.name == "z"
     assert not math.isnan(match_level(nsb(1, 0.1), twins, 0.1, "v").distance_ghz)
+
+
+def at_once(*work: Callable[[Session], object]) -> list[BaseException]:
+    """Each in a transaction of its own; all are connected before the first begins."""
+    together = threading.Barrier(len(work))
+    errors: list[BaseException] = []
+
+    def run(act: Callable[[Session], object]) -> None:
+        try:
+            with catalog_session() as session:
+                session.execute(text("SELECT 1"))
+                together.wait(timeout=60)
+                act(session)
+        except Exception as error:  # noqa: BLE001 - told to the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(act,)) for act in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    return errors
+
+
+def test_two_nights_that_ask_at_the_same_moment_file_one_request(catalog: None, site: Site) -> None:
+    """The second waits for the first, and joins its request."""
+
+    def ask(run: int) -> Callable[[Session], object]:
+        return lambda session: request_productions(session, site, LINE, [nsb(run, 0.5)], [])
+
+    assert at_once(ask(1), ask(2), ask(3)) == []
+    with catalog_session() as session:
+        assert [row.runs for row in production_requests(session)] == [[1, 2, 3]]
+
+
+def test_of_two_productions_registered_at_the_same_moment_one_is_current(catalog: None) -> None:
+    def register(name: str) -> Callable[[Session], object]:
+        return lambda session: register_production(session, made(name))
+
+    assert at_once(register("a"), register("b")) == []
+    assert sorted(states().values()) == ["current", "superseded"]
+    assert at_once(*(lambda session, name=name: promote(session, name, None, "Ana", "x") for name in "ab")) == []
+    assert sorted(states().values()) == ["current", "superseded"]
