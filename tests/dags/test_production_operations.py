@@ -28,7 +28,7 @@ from lstops.operations.retraining import plan_run as retrain
 from lstops.operations.run_match import match_run
 from lstops.production.branches import DAG_STAGES
 from lstops.production.needs import ZenithRange
-from lstops.site.model import Site
+from lstops.site.model import Site, Trainer
 from lstops.step.plans import load_plan
 
 from .nights import NIGHT, run_catalog, run_summary, write, write_tailcuts
@@ -114,6 +114,25 @@ def test_runs_and_a_zenith_range_leave_far_test_nodes_out(night: Site) -> None:
     assert len(whole.plan.context["test_nodes"]) == 3
     (near,) = plan_request(night, ProductionRequest(night=NIGHT, target="Crab", zenith=ZenithRange(0, 20)))
     assert near.plan is not None
+
+
+def test_an_accelerated_production_is_another_one(night: Site) -> None:
+    (plain,) = plan_request(night, ProductionRequest(night=NIGHT))
+    (fast,) = plan_request(night, request_of({**EMPTY, "night": str(NIGHT), "trainer": "accelerated"}))
+    assert plain.plan is not None
+    assert fast.plan is not None
+    one, other = plain.plan.context, fast.plan.context
+    assert other["production"] == f"{one['production']}_accelerated"
+    assert (one.get("trainer"), other["trainer"]) == (None, "accelerated")
+    assert other["compare"]["dec_2276"] == {"settings_sha256": one["settings_sha256"]["dec_2276"], "production": ""}
+    (train,) = [step for step in fast.plan.steps() if step.kind == "train"]
+    assert "lstops.science.train_accelerated" in train.commands[0]
+    environments = {version: e.model_copy(update={"accelerator": False}) for version, e in night.environments.items()}
+    with pytest.raises(ConfigError, match="has no accelerator"):
+        plan_request(
+            night.model_copy(update={"environments": environments}),
+            ProductionRequest(night=NIGHT, trainer=Trainer.ACCELERATED),
+        )
 
 
 @pytest.mark.parametrize(
