@@ -248,7 +248,7 @@ def _config_folder(folder: Path) -> Path:
     shutil.copytree(REPOSITORY / "config", target)
     limits = dict.fromkeys(("energy_bias", "energy_resolution", "angular_resolution_deg"), 1e3)
     limits |= {"effective_area_m2": 1e-3, "auc": 0.5}
-    gates = {"energy_tev": [0.1, 10.0], "min_events": 1, "sigmas": 100.0, "limits": limits, "tolerance": 1e6}
+    gates = {"energy_tev": [0.1, 1.0], "min_events": 20, "sigmas": 100.0, "limits": limits, "tolerance": 1e6}
     (target / "gates/tiny.yaml").write_text(yaml.safe_dump(gates))
     return target
 
