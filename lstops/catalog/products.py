@@ -59,7 +59,8 @@ def record_products(session: Session, products: Iterable[NewProduct]) -> int:
         if known is None or known.values["made_at"] <= product.values["made_at"]:
             latest[product.key] = product
     new = 0
-    found = list(latest.values())
+    # in one order, whoever stores: two transactions with the same products would wait for each other for ever
+    found = sorted(latest.values(), key=lambda product: product.key)
     for start in range(0, len(found), _BATCH):
         new += _store(session, found[start : start + _BATCH])
     return new

@@ -67,6 +67,8 @@ def plan_of_tree(
     ConfigError
         If there is no configuration, or more than one, or files are missing.
     """
+    if not folder.exists():
+        raise ConfigError(f"{folder} does not exist.", "name the folder of the configuration, or its YAML file.")
     paths = [folder] if folder.is_file() else sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")])
     if len(paths) != 1:
         raise ConfigError(

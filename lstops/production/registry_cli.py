@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from typing import Annotated
 
 import typer
@@ -17,8 +18,17 @@ ReasonOption = Annotated[str, typer.Option(help="Why.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+class ProductionStatus(str, Enum):
+    """States of a production in the registry."""
+
+    CANDIDATE = "candidate"
+    CURRENT = "current"
+    SUPERSEDED = "superseded"
+    WITHDRAWN = "withdrawn"
+
+
 def list_command(
-    status: Annotated[str | None, typer.Option(help="candidate, current, superseded or withdrawn.")] = None,
+    status: Annotated[ProductionStatus | None, typer.Option(help="Only those in this state.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Registered productions; * is the standard of its line."""
@@ -30,7 +40,7 @@ def list_command(
 
     with catalog_session() as session:
         pointers = standards(session)
-        rows = [row for row in all_productions(session) if status in (None, row.status)]
+        rows = [row for row in all_productions(session) if status is None or row.status == status.value]
     if as_json:
         names = ("name", "line", "lstchain_version", "tailcut", "nsb_level_ghz", "status", "plan_id", "models_sha256")
         documents = [

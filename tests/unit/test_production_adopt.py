@@ -125,6 +125,8 @@ def test_a_folder_without_one_configuration(site: Site, tmp_path: Path) -> None:
     folder.mkdir()
     with pytest.raises(ConfigError, match="holds 0 configurations"):
         plan_of_tree(folder, site)
+    with pytest.raises(ConfigError, match="absent does not exist"):
+        plan_of_tree(tmp_path / "absent", site)
 
 
 CHAIN = {
@@ -191,7 +193,7 @@ Damage = Callable[[Path], object]
 BROKEN: dict[str, tuple[Damage, str, str]] = {
     "a merge that ended half way": (lambda base: half(place(base, MERGED["gamma"])), "gamma", "truncated"),
     "a merge without one of its files": (
-        lambda base: products.mc_dl1(place(base, MERGED["gamma"]), 100), "gamma", "should hold 200 (dl1_node"),
+        lambda base: products.mc_dl1(place(base, MERGED["gamma"]), 100), "gamma", "hold 200 (dl1_node"),
     "another particle under the name": (
         lambda base: shutil.copy(place(base, MERGED["gamma"]), place(base, MERGED["proton"])), "proton", "300"),
     "data in the place of simulation": (

@@ -243,6 +243,7 @@ def test_the_command_line(catalog: None, layout: Layout, monkeypatch: pytest.Mon
     assert runner.invoke(app, ["withdraw", "a"]).exit_code == 2, "without author and reason"
     assert runner.invoke(app, ["withdraw", "a", "--author", "Ben", "--reason", "bad"]).exit_code == 0
     assert json.loads(runner.invoke(app, ["list", "--status", "current", "--json"]).output) == []
+    assert runner.invoke(app, ["list", "--status", "currant"]).exit_code == 2, "no such state"
     assert "withdrawn" in runner.invoke(app, ["list"]).output
     kept, _ = kept_events(Layout(layout.base / "site"))
     assert [(event.author, event.status) for event in kept][-1] == ("Ben", "withdrawn")
