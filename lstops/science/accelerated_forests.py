@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,12 +95,12 @@ def accelerated() -> Iterator[None]:
                 return 0
 
             ended = wait_for(fork(child))
+            if ended.status < 0:
+                # as if there had been no other process: whoever waits knows what a kill means (too little memory)
+                print(f"a forest's process was killed at {ended.max_rss_mb:.0f} MB", file=sys.stderr, flush=True)
+                os.kill(os.getpid(), -ended.status)
             if ended.status:
-                raise JobFailure(
-                    f"the training of a forest ended with status {ended.status} (negative: a signal), at "
-                    f"{ended.max_rss_mb:.0f} MB.",
-                    "read the log; if it was killed, ask for more memory.",
-                )
+                raise JobFailure(f"the training of a forest ended with status {ended.status}.", "read the log.")
             vars(forest).update(vars(joblib.load(path)))
         return forest
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,19 @@ def test_what_the_accelerator_does_not_know_is_refused(settings: dict[str, Any])
     assert BaseDecisionTree._fit.__module__ == "sklearn.tree._classes", "afterwards scikit-learn is itself again"
     with accelerated():
         assert BaseDecisionTree._fit.__module__ != "sklearn.tree._classes"
+
+
+def test_a_forest_that_is_killed_takes_its_training_with_it() -> None:
+    script = """
+import os, signal, sklearn.ensemble
+from lstops.science import accelerated_forests as module
+module._grown = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with module.accelerated():
+    sklearn.ensemble.RandomForestRegressor(2).fit([[0.0], [1.0]], [0.0, 1.0])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert "a forest's process was killed at" in done.stderr
 
 
 def test_models_say_who_trained_them(tmp_path: Path) -> None:
