@@ -8,6 +8,7 @@ report, log and staging are those of `lstops.step.runner`, which does the work h
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import shutil
@@ -22,10 +23,12 @@ from pathlib import Path
 from types import FrameType
 
 from lstops.errors import JobFailure, LstOpsError, StepKilled, StorageError
+from lstops.science.forests import TOOL, preload, shared_models
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.guards import TerminatedError
-from lstops.step.model import Plan, Step
+from lstops.step.inputs import InputReader
+from lstops.step.model import Input, Plan, Step
 from lstops.step.processes import Ended, Start, fork, start_command, threads, wait_for
 from lstops.step.report import Ending, StepReport, read_report, write_report
 from lstops.step.runner import run_step, step_at
@@ -66,7 +69,8 @@ def run_steps(plan: Plan, indices: Sequence[int], site: Site, job: str = "", say
         say(f"{report.label}: {report.ending.value}")
         return 0
     failures: set[int] = set()
-    with _Interrupts() as interrupts, _warm(tools, scripts, say) as start:
+    models = shared_models(steps) if TOOL in tools else None
+    with _Interrupts() as interrupts, _warm(tools, scripts, models, site, say) as start:
         for index, step in zip(indices, steps, strict=True):
             if interrupts.asked:
                 say("asked to end: the steps that have not begun are left alone")
@@ -120,8 +124,8 @@ class _Interrupts:
 
 
 @contextlib.contextmanager
-def _warm(tools: Sequence[str], scripts: dict[str, str], say: Say) -> Iterator[Start]:
-    """Import what `tools` need; the way to start commands from then on."""
+def _warm(tools: Sequence[str], scripts: dict[str, str], models: Input | None, site: Site, say: Say) -> Iterator[Start]:
+    """Import what `tools` need, and load the forests that they share; the way to start commands from then on."""
     if not tools:
         yield start_command
         return
@@ -134,6 +138,8 @@ def _warm(tools: Sequence[str], scripts: dict[str, str], say: Say) -> Iterator[S
         # numpy, astropy and matplotlib read these when they are imported
         os.environ.update(science_environ(scratch))
         start = _load(tools, scripts, say)
+        if models is not None and start is not start_command:
+            _load_forests(models, site, say)
         # a step's variables begin with those that this process was given
         os.environ.clear()
         os.environ.update(before)
@@ -160,6 +166,22 @@ def _load(tools: Sequence[str], scripts: dict[str, str], say: Say) -> Start:
     if (number := threads()) > 1:
         say(f"{number} threads are running after the import: each command runs by itself")
     return WarmTools(mains)
+
+
+def _load_forests(models: Input, site: Site, say: Say) -> None:
+    """Load forests before the steps are forked; what is wrong with them, the steps will say."""
+    import pickle
+
+    layout, began = Layout(site.base, site.work), time.monotonic()
+    try:
+        # compares their content with the manifest and with what the plan pins, before anything is unpickled
+        InputReader(layout).record(models, None)
+        number = preload(layout.absolute(models.path))
+    except (LstOpsError, OSError, EOFError, ImportError, AttributeError, ValueError, pickle.UnpicklingError) as error:
+        say(f"forests are loaded by each step: {type(error).__name__}: {error}")
+        return
+    gc.freeze()
+    say(f"{number} forests of {models.path} loaded once, {time.monotonic() - began:.1f} s")
 
 
 def _run_apart(
