@@ -2,7 +2,7 @@
 
 Whoever is killed, loses half of what was not durable yet, or finds the disk full: a reader never sees a part of
 anything, the audit is clean or names what is left, and the same again gives what an undisturbed run gives. To hit every
-change takes minutes (LSTOPS_TEST_SWEEP=1); by default every fourth is hit.
+change takes minutes (LSTOPS_TEST_SWEEP=1); by default every sixth is hit.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from .conftest import copy_step, make_plan
 from .faults import interrupt, sweep
 from .published_site import FOLDER, make_request, make_site
 
-EVERY = int(os.environ.get("LSTOPS_TEST_SWEEP", "4"))
+EVERY = int(os.environ.get("LSTOPS_TEST_SWEEP", "6"))
 OTHER = FOLDER.replace("prod_a", "prod_b")
 #: what an interruption may leave for the audit to name; nothing else
 NAMED = {Code.LEFTOVER, Code.POINTER, Code.WRITABLE, Code.UNFINISHED}
