@@ -10,8 +10,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-#: declination line -> azimuth of its training nodes (deg)
-LINES = {"dec_2276": 100.0, "dec_3476": 257.0}
+#: declination line -> azimuth of its training nodes (deg); the two that are nearest to a test node enclose its zenith
+#: distance, since lstchain would extrapolate otherwise
+LINES = {"dec_2276": 165.0, "dec_3476": 185.0}
 ZENITHS_DEG = (10.0, 20.0, 30.0)
 #: zenith distance and azimuth of the test nodes (deg)
 TESTS_DEG = ((10.0, 175.0), (30.0, 175.0))
