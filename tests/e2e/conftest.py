@@ -17,6 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+#: a quarter of an hour on a busy machine, by request
+collect_ignore = [] if os.environ.get("LSTOPS_TEST_PRODUCTION") == "1" else ["test_production_slurm.py"]
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: what the synthetic site does not bring but the demo makes
 _MADE = {"lstops", "DL2", "DL3", "models", "IRF"}

@@ -1,7 +1,7 @@
 """The DAG mc_production on a real SLURM with real lstchain: two lines, interrupted everywhere, one of them with a hole.
 
-The whole proof (LSTOPS_TEST_WHOLE_PRODUCTION=1) makes a second NSB level and kills the workers of Airflow, too,
-in each stage; it takes a quarter of an hour.
+Asked for by LSTOPS_TEST_PRODUCTION=1 (conftest.py). The whole proof (LSTOPS_TEST_WHOLE_PRODUCTION=1 besides) makes a
+second NSB level and kills the workers of Airflow, too, in each stage.
 """
 
 from __future__ import annotations
@@ -123,7 +123,6 @@ def test_a_node_that_always_fails_then_repaired_and_interrupted_in_every_stage(l
     assert all(line in listed for line in LINES)
 
 
-@pytest.mark.skipif(not WHOLE, reason="takes ten minutes more: LSTOPS_TEST_WHOLE_PRODUCTION=1")
 def test_the_other_level_with_all_workers_killed_in_every_stage(lab: World) -> None:
     name = NAME.replace("low", "high")
     config = lab.write_production(name, 1.5)
@@ -137,3 +136,8 @@ def test_the_other_level_with_all_workers_killed_in_every_stage(lab: World) -> N
     plan = plan_of(lab, lab.records("high"))
     check_whole(lab, plan)
     check_nothing_was_done_twice(lab, plan)
+
+
+if not WHOLE:
+    # ten minutes more
+    del test_the_other_level_with_all_workers_killed_in_every_stage
