@@ -277,7 +277,8 @@ def compare(base: Path, plan: Plan) -> str:
         raise DataError(f"DL3 of the two legs differs: {moved} of {events} events.", "find out why.")
     return (
         f"DL2 equal in every bit. DL3 (lstops takes the geomagnetic field of the run, the tool that of today): "
-        f"effective areas within {worst:.1%} in the bin that differs most, {moved} of {events} events are in one of the two only."
+        f"effective areas within {worst:.1%} in the bin that differs most, "
+        f"{moved} of {events} events are in one of the two only."
     )
 
 
