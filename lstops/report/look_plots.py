@@ -77,13 +77,14 @@ def draw_rates(axes: Any, rates: tuple[RateBin, ...]) -> None:
     error = np.array([r.rate_error_hz for r in rates])
     axes.plot(zenith, rate, "-", color=SOFT, lw=0.7)
     axes.errorbar(zenith, rate, yerr=error, fmt="o", color=GOOD, markersize=4, lw=1)
-    for row, side in ((0, "first"), (-1, "last")):
-        clock = f"{datetime.fromtimestamp(rates[row].time_unix_s, timezone.utc):%H:%M:%S}" if rates else ""
-        if rates:
-            axes.annotate(
-                f"{side}, {clock}", (zenith[row], rate[row]), xytext=(0, 12 if row == 0 else -16),
-                textcoords="offset points", fontsize=7.5, color=INK, ha="center",
-            )  # fmt: skip
+    for row, side in ((0, "first"), (-1, "last")) if rates else ():
+        clock = f"{datetime.fromtimestamp(rates[row].time_unix_s, timezone.utc):%H:%M:%S}"
+        axes.annotate(
+            f"{side}, {clock}", (zenith[row], rate[row]), xytext=(0, 12 if row == 0 else -16),
+            textcoords="offset points", fontsize=7.5, color=INK,
+            # towards the middle, clear of the axis
+            ha="left" if zenith[row] < np.median(zenith) else "right",
+        )  # fmt: skip
     axes.set(xlabel="zenith distance (deg)", ylabel="events after cuts (s$^{-1}$)")
     if rates:
         # a run at one zenith distance must not look like noise
