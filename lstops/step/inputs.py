@@ -42,11 +42,14 @@ class DigestCache:
 
     def state(self, relative: str, path: Path) -> FileState:
         """The state of a file, hashing it if the cache does not know it."""
-        known = self.lookup(relative, path)
-        if known is None:
-            known = full_state(path)
-            write_atomically(self.root / f"{relative}.json", known.model_dump_json())
-        return known
+        return self.lookup(relative, path) or self.read(relative, path)
+
+    def read(self, relative: str, path: Path) -> FileState:
+        """The state of a file, hashing it in any case."""
+        found = full_state(path)
+        if self.lookup(relative, path) != found:
+            write_atomically(self.root / f"{relative}.json", found.model_dump_json())
+        return found
 
 
 def environment_version(site: Site, step: Step) -> str:
@@ -119,7 +122,8 @@ class InputReader:
                     "make it again: remove it and run its plan, and find out who changed it.",
                 )
         else:
-            state, facts = full_state(path) if is_pickled else self.cache.state(item.path, path), {}
+            look = self.cache.read if is_pickled else self.cache.state
+            state, facts = look(item.path, path), {}
         if item.sha256 and item.sha256 != state.sha256:
             raise DataError(
                 f"input {item.name!r}: {path} is not the content that the plan expects "
