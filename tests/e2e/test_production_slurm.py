@@ -29,7 +29,7 @@ WHOLE = os.environ.get("LSTOPS_TEST_WHOLE_PRODUCTION") == "1"
 GOOD, BROKEN = LINES
 STAGES = ("dl1ab", "merge", "train", "dl2", "irf", "report")
 #: the node of the second line that cannot be read at first
-BROKEN_NODE = "node_corsika_theta_20.000_az_185.000_"
+BROKEN_NODE = "node_corsika_theta_20.000_az_170.000_"
 NAME = "20250101_v0.12.3_two_lines_low"
 
 
@@ -89,7 +89,7 @@ def test_a_node_that_always_fails_then_repaired_and_interrupted_in_every_stage(l
     log = lab.log("holed", "register")
     assert f"{NAME}" in log
     assert "is not registered" in log
-    assert "theta_20.000_az_185.000" in log
+    assert "theta_20.000_az_170.000" in log
 
     # everything that can be made is made, and the hole has a name and a cause
     plan = plan_of(lab, lab.records("holed"))
@@ -99,11 +99,11 @@ def test_a_node_that_always_fails_then_repaired_and_interrupted_in_every_stage(l
     assert len([f for f in missing if f.step.kind == "dl1ab"]) == 1
     holes = json.loads(lab.lstops("production", "holes", NAME, "--json"))
     (failed,) = [hole for hole in holes if hole["state"] == "failed"]
-    assert "theta_20.000_az_185.000" in failed["where"]
+    assert "theta_20.000_az_170.000" in failed["where"]
     assert failed["cause"]
     assert failed["stops"] == len(missing) - 1
     table = lab.lstops("production", "status", NAME, "--nodes", "--picture", str(tmp_path / "sky.html"))
-    assert "theta_20.000_az_185.000" in table
+    assert "theta_20.000_az_170.000" in table
     assert NAME not in lab.lstops("production", "list")
 
     # repaired and started again, it makes what is missing only, though the worker of Airflow is killed

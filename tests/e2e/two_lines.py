@@ -10,9 +10,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-#: declination line -> azimuth of its training nodes (deg); the two that are nearest to a test node enclose its zenith
-#: distance, since lstchain would extrapolate otherwise
-LINES = {"dec_2276": 165.0, "dec_3476": 185.0}
+#: declination line -> azimuth of its training nodes (deg), on the side of the meridian of the test nodes: lstchain goes
+#: between the two nearest of that side, and extrapolates if these do not enclose the test node's zenith distance
+LINES = {"dec_2276": 165.0, "dec_3476": 170.0}
 ZENITHS_DEG = (10.0, 20.0, 30.0)
 #: zenith distance and azimuth of the test nodes (deg)
 TESTS_DEG = ((15.0, 175.0), (25.0, 175.0))
