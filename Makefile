@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_NUM_THREADS := 1
 
 .PHONY: help setup demo campaign demo-stop test lint test-unit test-golden test-science test-dags test-cluster test-e2e \
-        test-system-deps bench lock clean
+        test-production test-system-deps bench lock clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -69,6 +69,10 @@ test-cluster: setup  ## real SLURM and sshd (root on Debian, after make test-sys
 
 test-e2e: setup  ## the demo, locally and over SLURM, read by a stranger and looked at in a browser
 	.venv/bin/python -m pytest tests/e2e
+
+test-production: setup  ## by request: a production of two lines on SLURM, killed everywhere (WHOLE=1: two levels)
+	LSTOPS_TEST_PRODUCTION=1 $(if $(WHOLE),LSTOPS_TEST_WHOLE_PRODUCTION=1) \
+	.venv/bin/python -m pytest tests/e2e/test_production_slurm.py
 
 test-system-deps:  ## as root on Debian: SLURM, sshd, MariaDB and Chromium for the tests
 	scripts/install-system-deps
