@@ -17,7 +17,7 @@ ZENITHS_DEG = (10.0, 20.0, 30.0)
 #: zenith distance and azimuth of the test nodes (deg)
 TESTS_DEG = ((15.0, 175.0), (25.0, 175.0))
 # the responses need events up to 10 TeV at each test node
-EVENTS = {"GammaDiffuse": 90, "Protons": 90, "Gamma": 3000}
+EVENTS = {"GammaDiffuse": 90, "Protons": 90, "Gamma": 8000}
 VERSION = "0.12.3"
 PRODUCTION = "20240601_v0.12.3_sim_dark"
 CONFIG = "mc_config.json"
