@@ -63,10 +63,8 @@ def require_as_good(site: Site, plan: Plan, cards: Mapping[str, str]) -> None:
     if trainer_of(plan) is Trainer.LSTCHAIN:
         return
     layout, gates, name = layout_of(site), load_gates(site.production.gates), plan.context["production"]
-    with catalog_session() as session:
-        found = {line: trusted_production(session, wanted) for line, wanted in _wanted(plan).items()}
-        trusted = {line: str(row.facts["report_card"]) for line, row in found.items() if row is not None}
-    for line in found:
+    trusted = trusted_cards(plan)
+    for line in _wanted(plan):
         if line not in trusted or line not in cards:
             raise ProductInvalid(
                 f"{name} is not registered: its accelerated forests cannot be compared, because no production on "

@@ -59,7 +59,7 @@ def with_branches(plan: Plan) -> Plan:
 def lines_of(plan: Plan) -> tuple[str, ...]:
     """The branches of a plan that are declination lines, in the order of their first steps."""
     found = dict.fromkeys(step.branch for step in plan.steps())
-    return tuple(branch for branch in found if branch not in (None, COMMON) if branch)
+    return tuple(branch for branch in found if branch and branch != COMMON)
 
 
 def _parents(steps: Sequence[Step]) -> list[tuple[int, ...]]:
