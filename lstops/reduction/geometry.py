@@ -15,6 +15,8 @@ from datetime import datetime, timezone
 import numpy as np
 from numpy.typing import NDArray
 
+from lstops.quality.sky import separation_deg
+
 Points = NDArray[np.float64]
 #: nodes whose coordinates spread less than this to one side lie on a line
 _FLAT = 1e-6
@@ -153,15 +155,10 @@ def nearest(zd_deg: float, az_deg: float, nodes: Sequence[IrfNode]) -> tuple[Irf
     Not lstchain's nearest node: that one is nearest in (cos zd, sin delta), a plane in which degrees of zenith distance
     count for little (a run at 25 deg got the node at 10 deg).
     """
-
-    def distance_deg(node: IrfNode) -> float:
-        here, there = math.radians(zd_deg), math.radians(node.zd_deg)
-        azimuth = math.radians(az_deg - node.az_deg)
-        cosine = math.cos(here) * math.cos(there) + math.sin(here) * math.sin(there) * math.cos(azimuth)
-        return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
-
-    found = min(nodes, key=distance_deg)
-    return found, distance_deg(found)
+    azimuths, altitudes = (np.array(values) for values in zip(*((n.az_deg, 90 - n.zd_deg) for n in nodes), strict=True))
+    distances = separation_deg(azimuths, altitudes, (az_deg, 90 - zd_deg))
+    found = int(distances.argmin())
+    return nodes[found], float(distances[found])
 
 
 def why_not(zd_deg: float, az_deg: float, nodes: Sequence[IrfNode], field: Field) -> str | None:
