@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,7 +13,6 @@ from lstops.step.report import StepReport
 
 #: from this part of the request on, a kill is taken for lack of memory (SLURM samples every 30 s and misses the peak)
 _NEARLY_ALL = 0.9
-_SIGKILL = 9
 _NOBODYS_FAULT = frozenset({"PREEMPTED", "REVOKED"})
 
 
@@ -66,8 +66,14 @@ _REPORTED = {
 
 def reported(report: StepReport, peak_mb: float | None) -> Failure:
     """The failure that a step reported by itself."""
-    cause = _REPORTED.get(report.error, Cause.PERMANENT)
+    # a SIGTERM that the job's state does not explain came from outside: an administrator, a node that goes down
+    cause = Cause.INFRASTRUCTURE if asked_to_end(report) else _REPORTED.get(report.error, Cause.PERMANENT)
     return Failure(cause, report.what, report.remedy, "", peak_mb, report.log_tail)
+
+
+def asked_to_end(report: StepReport) -> bool:
+    """True if the job's state knows better why the step ended: SIGTERM reached it or, a moment earlier, its command."""
+    return report.error == "TerminatedError" or report.signal == signal.SIGTERM
 
 
 def starved(asked: Resources) -> float:
@@ -117,7 +123,7 @@ def classify(
             peak_mb=peak,
         )
     full = peak is not None and peak >= starved(asked)
-    killed = _SIGKILL in (parent.signal, batch.signal if batch else 0) or parent.exit_code == 128 + _SIGKILL
+    killed = signal.SIGKILL in (parent.signal, batch.signal if batch else 0) or parent.exit_code == 128 + signal.SIGKILL
     if state is StateClass.MEMORY or (full and (killed or state is StateClass.INFRASTRUCTURE)):
         used = f" (used {peak:.0f} MB)" if peak else ""
         return Failure(

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lstops.cluster.failure import Cause, Failure, classify, reported, starved
+from lstops.cluster.failure import Cause, Failure, asked_to_end, classify, reported, starved
 from lstops.cluster.rows import AccountingRow
 from lstops.cluster.states import StateClass
 from lstops.step.model import Resources
@@ -62,7 +62,7 @@ def classify_task(
         report = reports.get(index)
         if report is not None and report.ending is not Ending.FAILED:
             found[index] = Verdict(None)
-        elif report is not None and not _asked_to_end(report):
+        elif report is not None and not asked_to_end(report):
             found[index] = Verdict(_own_failure(report, oom, unexplained, asked))
         else:
             failure = classify(parent, batch, report, whole)
@@ -70,11 +70,6 @@ def classify_task(
             found[index] = Verdict(failure, ended_by_another)
             blamed = True
     return found
-
-
-def _asked_to_end(report: StepReport) -> bool:
-    """True if the job's state knows better why the step ended: SIGTERM reached it or, a moment earlier, its command."""
-    return report.error == "TerminatedError" or report.signal == signal.SIGTERM
 
 
 def _own_failure(report: StepReport, oom: bool, unexplained: bool, asked: Resources) -> Failure:

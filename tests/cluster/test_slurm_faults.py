@@ -255,8 +255,8 @@ def test_an_administrator_requeues_a_job(site_file: Path, client: ClusterClient,
     (context.site.base / "flag").touch()
     slurm_lab.ssh(f"scontrol update jobid={task} requeue=1 && scontrol requeue {task}")
     follower.hears("1 waiting")
-    # SLURM lets a requeued job wait for two minutes
-    slurm_lab.ssh(f"scontrol update jobid={task} starttime=now")
+    # SLURM lets a requeued job wait for two minutes; in the second of its revocation a node refuses it
+    slurm_lab.ssh(f"scontrol update jobid={task} starttime=now+3")
     assert follower.finish()[record.job].ending is Ending.ENDED
     verdict = finish(context, client, record)
     assert verdict.done == (0,), verdict

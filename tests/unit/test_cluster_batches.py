@@ -170,6 +170,11 @@ def test_a_step_that_was_asked_to_end_is_judged_by_its_task() -> None:
     for asked in (report("TerminatedError"), report("JobFailure", signal=15)):
         found = causes("TIMEOUT", "0:15", {0: DONE, 1: asked})
         assert found == [("done", False), ("time", False), *[("time", True)] * 2]
+        # the state does not say who asked: once more
+        assert causes("FAILED", "1:0", {0: DONE, 1: asked}, count=2) == [("done", False), ("infrastructure", False)]
+        alone = classify_task((1,), {1: asked}, row("FAILED", "1:0"), None, ASKED)[1]
+        assert alone.failure is not None
+        assert (alone.failure.cause, alone.failure.node) == (Cause.INFRASTRUCTURE, "")
 
 
 def test_a_step_alone_is_judged_by_its_task() -> None:
