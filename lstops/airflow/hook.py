@@ -14,7 +14,8 @@ from airflow.sdk import BaseHook
 
 from lstops.cluster.client import AsyncClusterClient, ClusterClient, open_async_client, open_client
 from lstops.errors import ConfigError, LstOpsError
-from lstops.site.model import Site, SshAccess, load_site
+from lstops.site.cluster import SshAccess
+from lstops.site.model import Site, load_site
 
 
 class ClusterHook(BaseHook):  # type: ignore[misc]

@@ -23,8 +23,8 @@ from lstops.cluster.resources import load_escalation
 from lstops.cluster.stage import StageContext
 from lstops.cluster.verdict import judge, next_round
 from lstops.errors import LstOpsError, TransportError
+from lstops.site.cluster import SchedulerKind
 from lstops.site.layout import Layout
-from lstops.site.model import SchedulerKind
 from lstops.step.assess import Standing, pending
 
 # longer than SLURM's KillWait of 30 s

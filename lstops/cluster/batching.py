@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from lstops.cluster.records import Tasks
-from lstops.site.model import Cluster, SchedulerKind
+from lstops.site.cluster import Cluster, SchedulerKind
 from lstops.step.model import CORE_ENVIRONMENT, Resources, Step
 
 #: at most so many steps a task unless the site says otherwise: of nine seconds that each would need to begin alone, one

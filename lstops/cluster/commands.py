@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lstops.errors import ConfigError
-from lstops.site.model import Cluster, SchedulerKind
+from lstops.site.cluster import Cluster, SchedulerKind
 
 #: see `rows.QueueRow`; the reason comes last because it alone may hold any character
 SQUEUE_FORMAT = "%i|%T|%M|%l|%S|%P|%Q|%N|%j|%r"

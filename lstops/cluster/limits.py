@@ -12,7 +12,7 @@ from datetime import datetime, time, timezone
 from lstops.cluster.commands import JOB_PREFIX
 from lstops.cluster.queue import JobView
 from lstops.cluster.states import StateClass
-from lstops.site.model import Cluster, Hours
+from lstops.site.cluster import Cluster, Hours
 
 #: a stage that does not fit as a whole is submitted in portions of at least this part of the limit, not in crumbs
 _SMALLEST_PART = 1 / 4

@@ -14,7 +14,8 @@ from lstops.cluster.failure import Cause, Failure
 from lstops.errors import ConfigError
 from lstops.paths import config_dir
 from lstops.plain_yaml import load_plain
-from lstops.site.model import Partition, describe
+from lstops.site.cluster import Partition
+from lstops.site.model import describe
 from lstops.step.model import Frozen, Resources
 
 _HEADROOM = 1.2

@@ -18,7 +18,7 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_a
 
 from lstops.cluster.transport import Completed, Frame
 from lstops.errors import ConfigError, TransportError
-from lstops.site.model import SshAccess
+from lstops.site.cluster import SshAccess
 
 log = logging.getLogger(__name__)
 # they tell every handshake and channel at INFO, which buries what a task's log has to say

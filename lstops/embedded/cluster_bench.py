@@ -26,7 +26,7 @@ from lstops.cluster.poller import JobWatcher, Watchlist, snapshots
 from lstops.cluster.ssh import AsyncSshTransport, SshTransport
 from lstops.embedded.slurm_lab import SlurmLab, why_not
 from lstops.errors import LstOpsError
-from lstops.site.model import SshAccess
+from lstops.site.cluster import SshAccess
 
 TRACKED, LOOKS, POLL_S = 500, 30, 1.0
 SHORT_JOBS, SUBMISSIONS = 20, 10

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lstops.embedded.rest import AirflowClient
 from lstops.errors import ConfigError
-from lstops.site.model import QueueLimits, load_site
+from lstops.site.cluster import QueueLimits
+from lstops.site.model import load_site
 
 #: given to Airflow's processes as LSTOPS_SUBMIT_POOL; see `lstops.airflow.policy.submission_pool`
 NAME = "lstops_submit"

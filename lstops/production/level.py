@@ -22,11 +22,9 @@ from lstops.production.mc_files import Lister
 from lstops.production.plan import forest_update
 from lstops.reduction.cuts import SECTIONS, CutSet
 from lstops.site.layout import Layout
-from lstops.site.model import Site
+from lstops.site.model import MAX_NSB_GHZ, Site
 from lstops.step.model import Plan
 
-#: Brightest sky that can be asked for (GHz): six times the brightest level of the standard grid, beyond any camera.
-MAX_LEVEL_GHZ = 15.0
 #: Simulated raw events, below the site's base.
 RAW = "mc/DL0/LSTProd2"
 _TRAINING = (Particle.GAMMA_DIFFUSE, Particle.PROTONS)
@@ -67,10 +65,10 @@ def checked_level(level_ghz: float) -> float:
     ConfigError
         If it is negative or absurd.
     """
-    if not 0 <= level_ghz <= MAX_LEVEL_GHZ:
+    if not 0 <= level_ghz <= MAX_NSB_GHZ:
         raise ConfigError(
             f"{level_ghz:g} GHz is no level of extra NSB.",
-            f"give 0 (dark) to {MAX_LEVEL_GHZ:g} GHz; the standard grid reaches from 0.00 to 2.34.",
+            f"give 0 (dark) to {MAX_NSB_GHZ:g} GHz; the standard grid reaches from 0.00 to 2.34.",
         )
     return level_ghz + 0.0  # -0.0 is dark too
 

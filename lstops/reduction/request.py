@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from lstops.errors import ConfigError
 from lstops.night import Night
 from lstops.site.layout import slug
-from lstops.site.model import describe
+from lstops.site.model import MAX_NSB_GHZ, describe
 from lstops.step.model import Frozen
 
 
@@ -49,7 +49,7 @@ class ReductionRequest(Frozen):
     zd_max_deg: float = Field(default=75.0, ge=0, le=90)
     profile: str | None = None
     production: str | None = None
-    nsb_tolerance_ghz: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    nsb_tolerance_ghz: float | None = Field(default=None, gt=0, le=MAX_NSB_GHZ)
     cuts: str | None = None
     intensity_per_run: bool = False
 

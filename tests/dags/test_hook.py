@@ -10,7 +10,7 @@ import pytest
 
 from lstops.airflow.hook import access_from_connection
 from lstops.errors import ConfigError
-from lstops.site.model import SshAccess
+from lstops.site.cluster import SshAccess
 
 SITE = SshAccess(host="site", port=2222, user="lst", key_file=Path("/k"), known_hosts=Path("/h"))
 

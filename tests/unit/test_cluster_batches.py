@@ -21,7 +21,8 @@ from lstops.cluster.rows import AccountingRow
 from lstops.cluster.script import index_list
 from lstops.cluster.stage import array_size, log_path, prepare
 from lstops.cluster.verdict import next_round
-from lstops.site.model import Cluster, load_site
+from lstops.site.cluster import Cluster
+from lstops.site.model import load_site
 from lstops.step.model import Resources, Step
 from lstops.step.report import Ending, StepReport
 

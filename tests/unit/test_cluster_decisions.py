@@ -27,7 +27,7 @@ from lstops.cluster.states import KNOWN_STATES
 from lstops.cluster.transport import Completed
 from lstops.cluster.verdict import settled
 from lstops.errors import ConfigError, TransportError
-from lstops.site.model import Partition
+from lstops.site.cluster import Partition
 from lstops.step.model import Resources
 from lstops.step.report import Ending as StepEnding
 from lstops.step.report import StepReport

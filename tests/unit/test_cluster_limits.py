@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from lstops.cluster.limits import Load, admit, after_refusal, limited, load_of, within
 from lstops.cluster.queue import JobView
-from lstops.site.model import Cluster, Hours, Partition, QueueLimits, SchedulerKind
+from lstops.site.cluster import Cluster, Hours, Partition, QueueLimits, SchedulerKind
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
 DAY = Hours(start=time(8), until=time(18))

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from lstops.cluster.ssh import SshTransport
 from lstops.errors import ConfigError, TransportError
-from lstops.site.model import SshAccess
+from lstops.site.cluster import SshAccess
 
 
 class Login(paramiko.ServerInterface):

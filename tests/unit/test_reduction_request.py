@@ -50,6 +50,8 @@ def test_the_name_tells_requests_apart_and_is_a_folder() -> None:
         ({"target": "Crab", "zd_min_deg": 40, "zd_max_deg": 30}, "zenith range"),
         ({"target": "Crab", "zd_max_deg": 120}, "zd_max_deg"),
         ({"target": "Crab", "nsb_tolerance_ghz": -1}, "nsb_tolerance_ghz"),
+        ({"target": "Crab", "nsb_tolerance_ghz": 1e9}, "nsb_tolerance_ghz"),
+        ({"target": "Crab", "nsb_tolerance_ghz": float("nan")}, "nsb_tolerance_ghz"),
         ({"runs": [-4]}, "positive"),
         ({"runs": "2001; rm -rf /"}, "runs"),
         ({"target": "Crab", "nights": 3}, "nights"),
