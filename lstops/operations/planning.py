@@ -9,7 +9,6 @@ from pathlib import Path
 from lstops.catalog.database import catalog_session
 from lstops.catalog.productions import existing_productions, previous_cards
 from lstops.errors import ConfigError, TransportError
-from lstops.night import Night
 from lstops.operations.nightly import layout_of
 from lstops.operations.production import build_plan, sample_of, tuned_settings
 from lstops.operations.trainers import comparison, refuse_other_trainer, trusted_cards
@@ -19,18 +18,15 @@ from lstops.production.config import read_config
 from lstops.production.cost import StageCost, plan_cost
 from lstops.production.definition import read_production
 from lstops.production.from_lstmcpipe import (
-    DEFAULT_ROOTS,
     LstmcpipePlanRequest,
     TreeLister,
     plan_from_lstmcpipe,
 )
 from lstops.production.gates import load_gates
 from lstops.production.grid import Grid, Line, Node, known_grid
-from lstops.production.level import RAW, LevelRequest, checked_level, lstmcpipe_config, plan_level
-from lstops.production.naming import checked_name
+from lstops.production.level import RAW, LevelRequest, lstmcpipe_config, plan_level
 from lstops.production.needs import (
     Around,
-    ZenithRange,
     all_sky_submissions,
     main_lines,
     nearest_line,
@@ -40,6 +36,7 @@ from lstops.production.needs import (
 from lstops.production.outline import save_production_plan
 from lstops.production.pull_request import with_pull_request
 from lstops.production.report_card import reference_text
+from lstops.production.request import ProductionRequest, check_request
 from lstops.production.reuse import Existing, Fit, Method, Reuse, Settings, find_existing
 from lstops.production.trainer import name_suffix, require_trainer, with_trainer
 from lstops.quality.targets import load_targets
@@ -57,42 +54,6 @@ _DAG_NAMES = {
     "dl2_to_irfs": "irf",
     "dl2_to_sensitivity": "sensitivity",
 }
-
-
-@dataclass(frozen=True)
-class ProductionRequest:
-    """What is asked for: a configuration, or data (a night or runs), or NSB levels.
-
-    Attributes
-    ----------
-    target : str or None
-        A name of the target list, or "ra dec" in degrees: the nearest declination line is used.
-    lines : tuple of str
-        Declination lines by name.
-    zenith : ZenithRange or None
-        Only test nodes around pointings of that range are planned; None: all of them.
-    levels_ghz : tuple of float
-        One production each.
-    all_sky : bool
-        Every declination line and every test node.
-    trainer : Trainer or None
-        Of the forests; None: the site's. Those of a configuration of lstmcpipe are lstchain's.
-    """
-
-    config: Path | None = None
-    lstchain_config: Path | None = None
-    roots: tuple[tuple[str, str], ...] = DEFAULT_ROOTS
-    night: Night | None = None
-    runs: tuple[int, ...] = ()
-    profile: str | None = None
-    target: str | None = None
-    lines: tuple[str, ...] = ()
-    zenith: ZenithRange | None = None
-    levels_ghz: tuple[float, ...] = ()
-    all_sky: bool = False
-    name: str | None = None
-    lstchain_version: str | None = None
-    trainer: Trainer | None = None
 
 
 @dataclass(frozen=True)
@@ -114,53 +75,6 @@ class Planned:
     def cpu_h(self) -> float:
         """CPU hours of what is left to do."""
         return sum(cost.cpu_h for cost in self.costs)
-
-
-def check_request(request: ProductionRequest) -> None:
-    """Refuse requests that say nothing, or two things.
-
-    Raises
-    ------
-    ConfigError
-        Naming the options that do not go together.
-    """
-    given = {
-        "CONFIG.yml": request.config is not None,
-        "--night": request.night is not None,
-        "--runs": bool(request.runs),
-        "--nsb": bool(request.levels_ghz),
-    }
-    sources = [name for name, is_given in given.items() if is_given]
-    if len(sources) != 1:
-        raise ConfigError(
-            f"the request names {' and '.join(sources) or 'no source'}.",
-            "give one of CONFIG.yml, --night, --runs (their typical NSB) or --nsb (levels).",
-        )
-    sky = [request.target, request.lines, request.zenith, request.all_sky]
-    if request.config and any(sky):
-        raise ConfigError(
-            "a configuration says itself which lines and nodes it has.", "leave out --target, --line, --zenith-range."
-        )
-    if request.config and request.trainer is Trainer.ACCELERATED:
-        raise ConfigError(
-            "a configuration of lstmcpipe is trained by lstchain.",
-            "leave out the trainer; the DAG rf_training then makes accelerated forests from the same DL1.",
-        )
-    if request.target and request.lines:
-        raise ConfigError("both --target and --line are given.", "give one: a target means its nearest line.")
-    if request.all_sky and any(sky[:3]):
-        raise ConfigError("--all-sky needs no target, line or zenith range.", "give one or the other.")
-    if request.name is not None:
-        checked_name(request.name)
-    for level in request.levels_ghz:
-        checked_level(level)
-    if wrong := [run for run in request.runs if run < 1]:
-        raise ConfigError(f"{wrong[0]} is no run number.", "name runs as 2001,2002.")
-    if request.levels_ghz and not request.all_sky:
-        if not (request.target or request.lines):
-            raise ConfigError("--nsb does not say which part of the sky.", "add --target or --line, or --all-sky.")
-        if request.zenith is None:
-            raise ConfigError("--nsb needs to know down to which zenith distance.", "add --zenith-range 0:35, say.")
 
 
 def plan_request(site: Site, request: ProductionRequest, grid: Grid | None = None) -> tuple[Planned, ...]:

@@ -11,11 +11,12 @@ from lstops.errors import ConfigError
 from lstops.night import Night
 from lstops.nsb.plan import STAGE, plan_nsb
 from lstops.operations.nightly import ingest, judge, layout_of, plan_nsb_measurement, subruns_of
-from lstops.operations.planning import ProductionRequest, check_request, plan_request, store
+from lstops.operations.planning import plan_request, store
 from lstops.operations.production import sample_of
 from lstops.production.branches import lines_of
 from lstops.production.cost import StageCost, cost_table, plan_cost
 from lstops.production.needs import ZenithRange
+from lstops.production.request import ProductionRequest, check_request
 from lstops.production.trainer import parse_trainer
 from lstops.site.model import Site
 from lstops.step.model import Plan, Stage, Step

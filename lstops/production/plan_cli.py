@@ -65,9 +65,10 @@ def plan_command(
     From one of: an lstmcpipe configuration; the typical NSB of a night or of runs; NSB levels for a part of the sky.
     """
     from lstops.night import Night
-    from lstops.operations.planning import ProductionRequest, plan_request, store
+    from lstops.operations.planning import plan_request, store
     from lstops.production.cost import cost_table
     from lstops.production.needs import ZenithRange
+    from lstops.production.request import ProductionRequest
     from lstops.production.trainer import parse_trainer
     from lstops.site.model import load_site
 

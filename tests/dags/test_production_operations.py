@@ -19,7 +19,7 @@ from lstops.catalog.requests import production_requests
 from lstops.errors import ConfigError, DataError, ProductInvalid
 from lstops.nsb.match import MatchKind
 from lstops.operations.nightly import ingest, judge, layout_of
-from lstops.operations.planning import ProductionRequest, plan_request
+from lstops.operations.planning import plan_request
 from lstops.operations.production import sample_of, typical_subruns
 from lstops.operations.production_run import plan_run, prepare, preview, request_of
 from lstops.operations.reduction import plan_reduction
@@ -28,6 +28,7 @@ from lstops.operations.retraining import plan_run as retrain
 from lstops.operations.run_match import match_run
 from lstops.production.branches import DAG_STAGES
 from lstops.production.needs import ZenithRange
+from lstops.production.request import ProductionRequest
 from lstops.site.model import Site, Trainer
 from lstops.step.plans import load_plan
 

@@ -13,7 +13,7 @@ import pytest
 from lstops.cluster.waits import QueueWaits
 from lstops.errors import ConfigError
 from lstops.nsb.tailcuts import noise_mismatch_percent
-from lstops.operations.planning import ProductionRequest, check_request, plan_request, store
+from lstops.operations.planning import plan_request, store
 from lstops.operations.production_run import request_of
 from lstops.production.config import ProductionConfig, read_config, write_config
 from lstops.production.cost import Rate, assumed_rates, estimate, seen_rates
@@ -31,6 +31,7 @@ from lstops.production.needs import (
     track,
 )
 from lstops.production.outline import load_outline
+from lstops.production.request import ProductionRequest, check_request
 from lstops.production.reuse import Existing, Fit, Method, Settings, find_existing
 from lstops.reduction.cuts import load_cuts
 from lstops.site.layout import Layout

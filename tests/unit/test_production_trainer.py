@@ -11,9 +11,9 @@ import pytest
 from sites import DOCUMENT, make_site
 
 from lstops.errors import ConfigError
-from lstops.operations.planning import ProductionRequest, check_request
 from lstops.operations.retraining import forests_of
 from lstops.operations.trainers import comparison
+from lstops.production.request import ProductionRequest, check_request
 from lstops.production.reuse import Method, Retraining, Settings, configuration_digest
 from lstops.production.trainer import parse_trainer, trainer_of, with_trainer
 from lstops.site.model import ForestSettings, Site, Trainer

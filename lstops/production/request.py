@@ -1,0 +1,97 @@
+"""A person's request for a production, and what makes no sense in one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lstops.errors import ConfigError
+from lstops.night import Night
+from lstops.production.from_lstmcpipe import DEFAULT_ROOTS
+from lstops.production.level import checked_level
+from lstops.production.naming import checked_name
+from lstops.production.needs import ZenithRange
+from lstops.site.model import Trainer
+
+
+@dataclass(frozen=True)
+class ProductionRequest:
+    """What is asked for: a configuration, or data (a night or runs), or NSB levels.
+
+    Attributes
+    ----------
+    target : str or None
+        A name of the target list, or "ra dec" in degrees: the nearest declination line is used.
+    lines : tuple of str
+        Declination lines by name.
+    zenith : ZenithRange or None
+        Only test nodes around pointings of that range are planned; None: all of them.
+    levels_ghz : tuple of float
+        One production each.
+    all_sky : bool
+        Every declination line and every test node.
+    trainer : Trainer or None
+        Of the forests; None: the site's. Those of a configuration of lstmcpipe are lstchain's.
+    """
+
+    config: Path | None = None
+    lstchain_config: Path | None = None
+    roots: tuple[tuple[str, str], ...] = DEFAULT_ROOTS
+    night: Night | None = None
+    runs: tuple[int, ...] = ()
+    profile: str | None = None
+    target: str | None = None
+    lines: tuple[str, ...] = ()
+    zenith: ZenithRange | None = None
+    levels_ghz: tuple[float, ...] = ()
+    all_sky: bool = False
+    name: str | None = None
+    lstchain_version: str | None = None
+    trainer: Trainer | None = None
+
+
+def check_request(request: ProductionRequest) -> None:
+    """Refuse requests that say nothing, or two things.
+
+    Raises
+    ------
+    ConfigError
+        Naming the options that do not go together.
+    """
+    given = {
+        "CONFIG.yml": request.config is not None,
+        "--night": request.night is not None,
+        "--runs": bool(request.runs),
+        "--nsb": bool(request.levels_ghz),
+    }
+    sources = [name for name, is_given in given.items() if is_given]
+    if len(sources) != 1:
+        raise ConfigError(
+            f"the request names {' and '.join(sources) or 'no source'}.",
+            "give one of CONFIG.yml, --night, --runs (their typical NSB) or --nsb (levels).",
+        )
+    sky = [request.target, request.lines, request.zenith, request.all_sky]
+    if request.config and any(sky):
+        raise ConfigError(
+            "a configuration says itself which lines and nodes it has.", "leave out --target, --line, --zenith-range."
+        )
+    if request.config and request.trainer is Trainer.ACCELERATED:
+        raise ConfigError(
+            "a configuration of lstmcpipe is trained by lstchain.",
+            "leave out the trainer; the DAG rf_training then makes accelerated forests from the same DL1.",
+        )
+    if request.target and request.lines:
+        raise ConfigError("both --target and --line are given.", "give one: a target means its nearest line.")
+    if request.all_sky and any(sky[:3]):
+        raise ConfigError("--all-sky needs no target, line or zenith range.", "give one or the other.")
+    if request.name is not None:
+        checked_name(request.name)
+    for level in request.levels_ghz:
+        checked_level(level)
+    if wrong := [run for run in request.runs if run < 1]:
+        raise ConfigError(f"{wrong[0]} is no run number.", "name runs as 2001,2002.")
+    if request.levels_ghz and not request.all_sky:
+        if not (request.target or request.lines):
+            raise ConfigError("--nsb does not say which part of the sky.", "add --target or --line, or --all-sky.")
+        if request.zenith is None:
+            raise ConfigError("--nsb needs to know down to which zenith distance.", "add --zenith-range 0:35, say.")
