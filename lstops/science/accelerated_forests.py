@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstops.errors import ConfigError, DataError, JobFailure
-from lstops.step.processes import fork, wait_for
+from lstops.step.processes import ANY_CHILD, Ended, fork, wait_for
 
 Floats = NDArray[np.float64]
 
@@ -46,6 +46,7 @@ _KNOWN: dict[str, tuple[Any, ...]] = {
     "monotonic_cst": (None,),
     "class_weight": (None, "balanced"),
     "warm_start": (False,),
+    "oob_score": (False,),
 }
 
 
@@ -69,8 +70,8 @@ def accelerated() -> Iterator[None]:
     """While this lasts, every random forest of scikit-learn that is fitted grows its trees with the accelerator.
 
     Each forest is fitted in a forked process, so that the accelerator's libraries and work space are gone when lstchain
-    needs its largest tables; with `n_jobs` of 2 or more that one forks others, since the accelerator holds Python's
-    lock.
+    needs its largest tables; and that one forks others, `n_jobs` at a time, one for each tree, since the accelerator
+    holds Python's lock.
 
     Raises
     ------
@@ -82,7 +83,7 @@ def accelerated() -> Iterator[None]:
     from sklearn.tree import BaseDecisionTree
 
     accelerator_version()
-    fit_forest, fit_tree = BaseForest.fit, BaseDecisionTree._fit
+    fit_forest = BaseForest.fit
 
     def fit(forest: Any, X: Any, y: Any, sample_weight: Any = None) -> Any:
         _require_supported(forest, y)
@@ -90,25 +91,86 @@ def accelerated() -> Iterator[None]:
             path = Path(scratch, "forest")
 
             def child() -> int:
-                with joblib.parallel_config(backend="multiprocessing"):
-                    joblib.dump(fit_forest(forest, X, y, sample_weight), path)
+                # loaded once, for all processes that are forked from this one
+                import sklearnex.ensemble  # noqa: F401
+
+                trees = _Trees(Path(scratch), joblib.effective_n_jobs(forest.n_jobs))
+                BaseDecisionTree._fit = lambda tree, *data, **given: trees.grow(tree, *data, **given)
+                asked, forest.n_jobs = forest.n_jobs, 1  # scikit-learn's threads would not do: they fork badly
+                fit_forest(forest, X, y, sample_weight)
+                trees.finish()
+                if trees.trees != forest.estimators_:
+                    raise JobFailure("scikit-learn grew trees by itself.", "train with `trainer: lstchain`.")
+                forest.n_jobs = asked
+                joblib.dump(forest, path)
                 return 0
 
-            ended = wait_for(fork(child))
-            if ended.status < 0:
-                # as if there had been no other process: whoever waits knows what a kill means (too little memory)
-                print(f"a forest's process was killed at {ended.max_rss_mb:.0f} MB", file=sys.stderr, flush=True)
-                os.kill(os.getpid(), -ended.status)
-            if ended.status:
-                raise JobFailure(f"the training of a forest ended with status {ended.status}.", "read the log.")
+            _require_success(wait_for(fork(child)), "a forest")
             vars(forest).update(vars(joblib.load(path)))
         return forest
 
-    BaseForest.fit, BaseDecisionTree._fit = fit, _fit_tree
+    BaseForest.fit = fit
     try:
         yield
     finally:
-        BaseForest.fit, BaseDecisionTree._fit = fit_forest, fit_tree
+        BaseForest.fit = fit_forest
+
+
+class _Trees:
+    """Trees that are grown in processes, some at a time; they are whole after `finish`.
+
+    Attributes
+    ----------
+    folder : Path
+        What was grown goes from process to process through it.
+    """
+
+    def __init__(self, folder: Path, at_a_time: int) -> None:
+        self.folder, self.at_a_time = folder, at_a_time
+        self.trees: list[Any] = []
+        self.running = 0
+
+    def grow(self, tree: Any, *data: Any, **given: Any) -> Any:
+        """In place of `BaseDecisionTree._fit`: begin, and come back before it is done."""
+        import joblib
+
+        if self.running == self.at_a_time:
+            self._wait()
+        path = self._path(len(self.trees))
+
+        def child() -> int:
+            joblib.dump(vars(_fit_tree(tree, *data, **given)), path)
+            return 0
+
+        fork(child)
+        self.running += 1
+        self.trees.append(tree)
+        return tree
+
+    def finish(self) -> None:
+        """Wait for all of them and take them over."""
+        import joblib
+
+        while self.running:
+            self._wait()
+        for number, tree in enumerate(self.trees):
+            vars(tree).update(joblib.load(self._path(number)))
+
+    def _wait(self) -> None:
+        _require_success(wait_for(ANY_CHILD), "a tree")
+        self.running -= 1
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"tree-{number}"
+
+
+def _require_success(ended: Ended, what: str) -> None:
+    """Raise, or be killed as the process was that ended: whoever waits for this one knows what a kill means."""
+    if ended.status < 0:
+        print(f"{what}'s process was killed at {ended.max_rss_mb:.0f} MB", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), -ended.status)
+    if ended.status:
+        raise JobFailure(f"the training of {what} ended with status {ended.status}.", "read the log.")
 
 
 def _require_supported(forest: Any, y: Any) -> None:
@@ -126,7 +188,7 @@ def _fit_tree(
     tree: Any, X: Any, y: Any, sample_weight: Any = None, check_input: bool = True,
     missing_values_in_feature_mask: Any = None,
 ) -> Any:  # fmt: skip
-    """In place of `BaseDecisionTree._fit`: what a forest calls with the weight of each event in this tree."""
+    """What `BaseDecisionTree._fit` does, given the weight of each event in this tree."""
     from sklearn.base import is_classifier
 
     if missing_values_in_feature_mask is not None:

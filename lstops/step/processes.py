@@ -101,6 +101,10 @@ def fork(child: Callable[[], int]) -> int:
         os._exit(status)
 
 
+#: instead of a process id: the child that ends first
+ANY_CHILD = -1
+
+
 def wait_for(pid: int) -> Ended:
     """Wait for a child process."""
     _, status, usage = os.wait4(pid, 0)

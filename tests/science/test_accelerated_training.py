@@ -123,17 +123,17 @@ def test_out_of_bag_protons_as_with_any_forest() -> None:
     assert np.corrcoef(gammaness, expected)[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("settings", [{"criterion": "absolute_error"}, {"max_leaf_nodes": 9}])
+@pytest.mark.parametrize("settings", [{"criterion": "absolute_error"}, {"max_leaf_nodes": 9}, {"oob_score": True}])
 def test_what_the_accelerator_does_not_know_is_refused(settings: dict[str, Any]) -> None:
     from lstops.science.accelerated_forests import accelerated
 
     with pytest.raises(ConfigError, match=next(iter(settings))):
         trained("RandomForestRegressor", **settings)
-    from sklearn.tree import BaseDecisionTree
+    from sklearn.ensemble import RandomForestRegressor
 
-    assert BaseDecisionTree._fit.__module__ == "sklearn.tree._classes", "afterwards scikit-learn is itself again"
+    assert RandomForestRegressor.fit.__module__ == "sklearn.ensemble._forest", "afterwards scikit-learn is itself again"
     with accelerated():
-        assert BaseDecisionTree._fit.__module__ != "sklearn.tree._classes"
+        assert RandomForestRegressor.fit.__module__ != "sklearn.ensemble._forest"
 
 
 def test_a_forest_that_is_killed_takes_its_training_with_it() -> None:
@@ -146,6 +146,7 @@ with module.accelerated():
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL
+    assert "a tree's process was killed at" in done.stderr
     assert "a forest's process was killed at" in done.stderr
 
 
