@@ -70,8 +70,8 @@ def accelerated() -> Iterator[None]:
     """While this lasts, every random forest of scikit-learn that is fitted grows its trees with the accelerator.
 
     Each forest is fitted in a forked process, so that the accelerator's libraries and work space are gone when lstchain
-    needs its largest tables; and that one forks others, `n_jobs` at a time, one for each tree, since the accelerator
-    holds Python's lock.
+    needs its largest tables; with `n_jobs` of 2 or more that one forks others, so many at a time and one for each tree,
+    since the accelerator holds Python's lock.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def accelerated() -> Iterator[None]:
 
 
 class _Trees:
-    """Trees that are grown in processes, some at a time; they are whole after `finish`.
+    """Trees that are grown in processes if more than one at a time; they are whole after `finish`.
 
     Attributes
     ----------
@@ -134,9 +134,12 @@ class _Trees:
         """In place of `BaseDecisionTree._fit`: begin, and come back before it is done."""
         import joblib
 
+        path = self._path(len(self.trees))
+        self.trees.append(tree)
+        if self.at_a_time == 1:
+            return _fit_tree(tree, *data, **given)
         if self.running == self.at_a_time:
             self._wait()
-        path = self._path(len(self.trees))
 
         def child() -> int:
             joblib.dump(vars(_fit_tree(tree, *data, **given)), path)
@@ -144,7 +147,6 @@ class _Trees:
 
         fork(child)
         self.running += 1
-        self.trees.append(tree)
         return tree
 
     def finish(self) -> None:
@@ -153,7 +155,7 @@ class _Trees:
 
         while self.running:
             self._wait()
-        for number, tree in enumerate(self.trees):
+        for number, tree in enumerate(self.trees if self.at_a_time > 1 else ()):
             vars(tree).update(joblib.load(self._path(number)))
 
     def _wait(self) -> None:
