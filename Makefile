@@ -91,4 +91,4 @@ bench: setup  ## measure; results go to docs/benchmarks.md by hand, with machine
 
 clean:  ## remove the environments, the demo and the campaign (not the lock files)
 	-@test -x .venv/bin/python && .venv/bin/python -m lstops.demo stop
-	rm -rf .venv .venv-lstchain .lstops-demo .lstops-demo-campaign
+	rm -rf .venv .venv-lstchain .lstops-demo .lstops-demo-slurm .lstops-demo-campaign

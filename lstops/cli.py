@@ -153,8 +153,8 @@ def step_list(plan: PlanArgument, site: SiteOption = None) -> None:
 
 @site_app.command("check")
 def site_check(site: SiteOption = None) -> None:
-    """Check the site file, the paths it names, the science environments and the way to the scheduler."""
-    from lstops.site.check import check_site, show_findings
+    """Check what the site file names: folders, scheduler, environments there, settings, simulations, who is told."""
+    from lstops.operations.site_check import check_site, show_findings
     from lstops.site.model import load_site
 
     if not show_findings(check_site(load_site(site))):

@@ -25,7 +25,7 @@ class Rise(Frozen):
     """How much more at each attempt, and where it ends. Memory in MB, time in minutes."""
 
     memory_factor: float = Field(default=1.6, gt=1)
-    memory_ceiling_mb: int = Field(default=32000, ge=1)
+    memory_ceiling_mb: int = Field(default=128000, ge=1)
     time_factor: float = Field(default=2.0, gt=1)
     time_ceiling_min: int = Field(default=2880, ge=1)
 

@@ -30,7 +30,7 @@ _SHELL = "/bin/sh -s"
 _CONNECT_S = 30.0
 _KEEPALIVE_S = 15
 # sshd drops connections at random when many arrive at once (MaxStartups 10:30:100): try again, apart from each other.
-# Six attempts take at most about a minute, longer than an sshd restart.
+# Seven attempts take at most about a minute, longer than an sshd restart.
 _ATTEMPTS, _WAIT_MAX_S = 7, 20.0
 
 # paramiko calls it a failed authentication, too, when sshd ended or was silent in the middle of it

@@ -156,7 +156,7 @@ def not_taken(found: Answer, request: ReductionRequest) -> Causes:
             causes[f"run {run}"] = ("the catalogue has no such run in these nights.", "ingest its night first.")
             continue
         reasons = found.runs.verdict(numbers.index(run)).reasons or ("outside the zenith range or the field",)
-        remedy = f"include it (`lstops overlay include {run}`), or leave it out."
+        remedy = f"include it (`lstops overlay add {run} --include --reason ...`), or leave it out."
         causes[f"run {run}"] = (f"rejected: {'; '.join(reasons)}.", remedy)
     return causes
 

@@ -25,7 +25,7 @@ supersede_app = typer.Typer(help="Replace a published version by another.")
 
 SiteFile = Annotated[str | None, typer.Option("--site", help="Site file; default: $LSTOPS_SITE.")]
 Author = Annotated[str, typer.Option(help="Who decides it.")]
-Reason = Annotated[str, typer.Option(help="Why, for those who used it.")]
+Reason = Annotated[str, typer.Option(help="Why; it is kept with the version.")]
 _STYLE = {
     VersionState.CURRENT: "green",
     VersionState.SUPERSEDED: "dim",

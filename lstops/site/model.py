@@ -160,7 +160,6 @@ class Site(Frozen):
     nightly: NightlySettings
     production: ProductionSettings
     resources: dict[str, Resources] = Field(default_factory=dict)
-    targets: str = "targets.yaml"
     cuts: str = "standard"
     notify: Notify = Notify()
 

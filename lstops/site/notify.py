@@ -52,7 +52,7 @@ class Email(Frozen):
     connection : str
         Id of an Airflow connection of type smtp.
     attach_report : bool
-        Attach the night's report (below 2 MB).
+        Attach the night's report (below 5 MB).
     """
 
     to: tuple[str, ...] = Field(min_length=1)

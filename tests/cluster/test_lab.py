@@ -17,8 +17,11 @@ import pytest
 from lstops.embedded.errors import ServiceError
 from lstops.embedded.slurm_lab import SCRIPT, SlurmLab
 from lstops.errors import TransportError
+from lstops.operations.site_check import check_site
+from lstops.site.model import load_site
 
 from .conftest import require_lab
+from .toy import make_site, slurm_cluster
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
@@ -216,3 +219,15 @@ def test_a_folder_closed_to_others_is_refused(tmp_path: Path) -> None:
         SlurmLab(closed / "lab").start()
     assert not (closed / "lab").exists()
     assert os.listdir(closed) == []
+
+
+def test_the_site_check_looks_at_the_login_node(slurm_lab: SlurmLab, tmp_path: Path) -> None:
+    site = load_site(make_site(tmp_path, slurm_cluster(slurm_lab.access())))
+    found = {finding.subject: finding for finding in check_site(site)}
+    where = f"at {slurm_lab.access().host}"
+    assert found[f"slurm scheduler {where}"].ok
+    assert found[f"base {where}"].result == "the same folder, writable"
+    # Airflow's environment, which is no science environment
+    assert found[f"lstchain 0.12.3 {where}"].result == "has lstchain (none), not 0.12.3"
+    site.base.rename(tmp_path / "away")
+    assert "is no folder" in {f.subject: f for f in check_site(site)}[f"base {where}"].result

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from lstops.errors import ConfigError
+from lstops.operations.site_check import check_notify
 from lstops.report.attention import actions, missed_by_far
 from lstops.report.message import compose, failure_message, night_message, without_secrets
 from lstops.report.model import FailedCut, NightReport, Problem, Quarantine, ReportRun
-from lstops.site.check import check_notify
 from lstops.site.model import load_site
 from lstops.site.notify import NotifyEvent
 

@@ -10,6 +10,7 @@ from sites import make_site
 
 from lstops.errors import ConfigError
 from lstops.nsb.tailcuts import Tailcut
+from lstops.operations.site_check import check_resources
 from lstops.production.grid import parse_node
 from lstops.site.layout import Layout, nsb_dir, parse_nsb_dir, parse_run_file, slug
 from lstops.site.model import Site, load_site
@@ -22,10 +23,12 @@ def test_the_site_files_that_come_along(repository: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("LSTOPS_HOME", "/home/x")
     monkeypatch.setenv("LSTOPS_VENV_SCIENCE", "/venv")
     monkeypatch.setenv("LSTOPS_BASE_PRODUCTION", "p")
+    monkeypatch.setenv("LSTOPS_TUNING_SIMTEL", "mc/one.simtel.gz")
     for key, value in SSH.items():
         monkeypatch.setenv(f"LSTOPS_SSH_{key}", value)
     site = load_site(repository / "config/sites" / f"{name}.yaml")
     assert site.environment("0.12.3").version == "lstchain 0.12.3"
+    assert check_resources(site).ok, check_resources(site).result
     with pytest.raises(ConfigError, match=r"no science environment for lstchain '9\.9'.*use one of \['0\.12\.3'\]"):
         site.environment("9.9")
 
