@@ -69,7 +69,10 @@ class Killer:
                 record = next((r for r in all_records(self.layout) if r.name == name), None)
                 branch = _branch_of(self.layout, record) if record else ""
                 if record is not None and (record.stage, branch) in self.left:
-                    process.kill()
+                    try:
+                        process.kill()
+                    except psutil.NoSuchProcess:
+                        continue  # it ended by itself meanwhile: the next one
                     self.left.discard((record.stage, branch))
                     self.killed.append((record.stage, branch, record.indices[0]))
 
