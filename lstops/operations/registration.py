@@ -13,21 +13,26 @@ from lstops.catalog.products import CURRENT, record_manifests
 from lstops.catalog.registry_record import keep_events
 from lstops.catalog.requests import close_requests
 from lstops.catalog.tables import ProductionRow
-from lstops.errors import ProductInvalid
+from lstops.errors import ConfigError, ProductInvalid
 from lstops.nsb.tailcuts import Tailcut
 from lstops.operations.nightly import layout_of
 from lstops.operations.trainers import require_as_good
 from lstops.production.card_plan import KIND as CARD_KIND
 from lstops.production.gates import load_gates, require_passed
 from lstops.production.grid import Particle, line_in_path, particle_in_path
-from lstops.production.outline import outline_of
+from lstops.production.level import checked_level
+from lstops.production.outline import outline_of, plan_level_ghz
 from lstops.production.report_card import read_report_card
+from lstops.production.reuse import SAME_LEVEL_GHZ
 from lstops.production.trainer import trainer_of
 from lstops.site.model import FirstStatus, Site, Trainer
 from lstops.step.assess import Standing, assess
-from lstops.step.manifest import Manifest, ManifestStore, full_state
+from lstops.step.manifest import Manifest, ManifestStore, full_state, write_atomically
 from lstops.step.model import ArtifactKind, Plan
 from lstops.step.plans import load_plan
+
+#: beside a plan that does not say its NSB: what a person said
+_LEVEL_FILE = "nsb_level.json"
 
 
 def require_whole(site: Site, plan: Plan) -> None:
@@ -98,11 +103,12 @@ def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
     Raises
     ------
     ProductInvalid
-        If a step is not done, a report card is beyond the limits, accelerated forests are worse than lstchain's, or the
-        plan makes no forests or no responses: it cannot be used for data.
+        If a step is not done, the NSB is unknown, a report card is beyond the limits, accelerated forests are worse
+        than lstchain's, or the plan makes no forests or no responses: it cannot be used for data.
     """
     layout = layout_of(site)
     plan = load_plan(layout.plan_file(plan_id))
+    level, is_given = _level_of(site, plan, plan_id)
     require_whole(site, plan)
     outputs = [output for manifest in manifests_of(site, plan) for output in manifest.outputs]
     configs = [output for output in outputs if output.kind is ArtifactKind.LSTCHAIN_CONFIG]
@@ -126,7 +132,7 @@ def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
             line=line,
             lstchain_version=plan.lstchain_version,
             tailcut=plan.context.get("tailcut") or _tailcut_of(chain),
-            nsb_level_ghz=_level_of(plan),
+            nsb_level_ghz=level,
             models_path=models.path,
             models_sha256=models.state.sha256,
             irf_dir=posixpath.commonpath([path.rsplit("/", 1)[0] for path in responses]),
@@ -141,6 +147,7 @@ def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
                 "trainer": trainer_of(plan).value,
                 "retrained_from": plan.context.get("retrained_from"),
                 "nsb_tuning": _nsb_tuning(site, plan),
+                **({"nsb_level_given": True} if is_given else {}),
             },
             plan_id=plan_id,
         )
@@ -162,13 +169,42 @@ def _tailcut_of(chain: Mapping[str, Any]) -> str:
     return Tailcut(int(cleaning["picture_thresh"]), int(cleaning["boundary_thresh"])).directory
 
 
-def _level_of(plan: Plan) -> float:
-    level = plan.context.get("nsb_level_ghz", plan.context.get("nsb_ghz"))
-    if level is None:
-        raise ProductInvalid(
-            f"{plan.title} does not say which NSB it has.", "write the NSB tuning into its lstchain configuration."
+def give_level(site: Site, plan_id: str, level_ghz: float) -> None:
+    """Keep a person's word on the NSB of a production whose plan does not say it, beside the plan.
+
+    Raises
+    ------
+    ConfigError
+        If the level is absurd, or the plan says another one.
+    """
+    layout = layout_of(site)
+    plan = load_plan(layout.plan_file(plan_id))
+    known = plan_level_ghz(plan)
+    checked_level(level_ghz)
+    if known is None:
+        write_atomically(layout.plan_dir(plan_id) / _LEVEL_FILE, json.dumps({"nsb_level_ghz": level_ghz}) + "\n")
+    elif abs(known - level_ghz) >= SAME_LEVEL_GHZ:
+        raise ConfigError(
+            f"{plan.title} has {known:.2f} GHz, as its plan says, not {level_ghz:.2f} GHz.",
+            "register it without --nsb.",
         )
-    return float(level)
+
+
+def _level_of(site: Site, plan: Plan, plan_id: str) -> tuple[float, bool]:
+    """The NSB of a production, and whether a person gave it."""
+    known = plan_level_ghz(plan)
+    if known is not None:
+        return known, False
+    given = layout_of(site).plan_dir(plan_id) / _LEVEL_FILE
+    if given.exists():
+        return float(json.loads(given.read_text())["nsb_level_ghz"]), True
+    name = plan.context.get("production", plan.title)
+    raise ProductInvalid(
+        f"{name} is not registered: its configuration does not say its NSB in GHz (noise that dl1ab adds to images, "
+        "and ratios, are no rates), and without a level it can neither match runs nor supersede a production.",
+        f"measure it, or ask who tuned it, and give it: `lstops production register {name} --nsb GHZ`; nothing is "
+        "computed again.",
+    )
 
 
 def manifests_of(site: Site, plan: Plan) -> list[Manifest]:
@@ -184,14 +220,24 @@ def first_status(site: Site, plan: Plan) -> FirstStatus:
     return FirstStatus.CANDIDATE if is_trial else site.production.register_as
 
 
-def register(site: Site, plan_id: str) -> str:
+def register(site: Site, plan_id: str, level_ghz: float | None = None) -> str:
     """Register the production of a finished plan, with its products and their lineage; returns its name.
+
+    Parameters
+    ----------
+    level_ghz : float, optional
+        Its NSB, as a person knows it: for productions whose configuration does not say it.
 
     Raises
     ------
     ProductInvalid
-        If the production has a hole, or its forests or responses are not what was verified when they were made.
+        If the production has a hole, its NSB is unknown, or its forests or responses are not what was verified when
+        they were made.
+    ConfigError
+        If its plan says another level than the person.
     """
+    if level_ghz is not None:
+        give_level(site, plan_id, level_ghz)
     productions, plan = registrations(site, plan_id), load_plan(layout_of(site).plan_file(plan_id))
     manifests, status = manifests_of(site, plan), first_status(site, plan)
     require_unchanged(site, manifests)

@@ -15,7 +15,7 @@ from lstops.errors import ConfigError, DataError
 from lstops.operations.nightly import layout_of
 from lstops.operations.planning import complete
 from lstops.operations.trainers import comparison, trainer_of_row
-from lstops.production.outline import save_production_plan
+from lstops.production.outline import plan_level_ghz, save_production_plan
 from lstops.production.plan import forest_update
 from lstops.production.retrain import plan_retraining, training_files
 from lstops.production.reuse import Existing, Fit, Retraining, configuration_digest, find_existing
@@ -73,6 +73,8 @@ def plan_run(site: Site, params: Mapping[str, Any]) -> tuple[str | None, str]:
     is_twin = trainer_of_row(row) is Trainer.LSTCHAIN and configuration_digest(row.config) == wanted.config_sha256
     context = {
         **plan.context,
+        # the DL1 is the same; where the plan of the source does not say the level, a person has given it
+        **({"nsb_level_ghz": row.nsb_level_ghz} if plan_level_ghz(plan) is None else {}),
         "settings_sha256": {row.line: wanted.digest},
         **comparison({row.line: wanted}, production if is_twin else ""),
     }

@@ -11,6 +11,7 @@ from lstops.catalog.tables import ProductionRow
 from lstops.errors import ConfigError, ProductInvalid, TransportError
 from lstops.operations.nightly import layout_of
 from lstops.production.gates import load_gates, require_no_worse
+from lstops.production.outline import plan_level_ghz
 from lstops.production.report_card import read_report_card
 from lstops.production.reuse import Retraining, Settings
 from lstops.production.trainer import trainer_of
@@ -78,12 +79,11 @@ def require_as_good(site: Site, plan: Plan, cards: Mapping[str, str]) -> None:
 
 
 def _wanted(plan: Plan) -> dict[str, Trusted]:
-    level = plan.context.get("nsb_level_ghz", plan.context.get("nsb_ghz"))
     return {
         line: Trusted(
             line=line,
             lstchain_version=plan.lstchain_version,
-            nsb_level_ghz=float(level or 0.0),
+            nsb_level_ghz=plan_level_ghz(plan) or 0.0,
             settings_sha256=wanted["settings_sha256"],
             name=wanted["production"],
             but=str(plan.context["production"]),

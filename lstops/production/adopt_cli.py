@@ -33,7 +33,7 @@ def adopt_command(
 ) -> None:
     """Verify an existing production and write its manifests; exit status 1 if something is refused."""
     from lstops.production.adopt import Adoption, adopt, plan_of_tree
-    from lstops.production.outline import save_production_plan
+    from lstops.production.outline import plan_level_ghz, save_production_plan
     from lstops.site.model import load_site
 
     chosen = load_site(site)
@@ -46,5 +46,7 @@ def adopt_command(
             typer.echo(f"    remedy: {item.remedy}")
     counts = Counter(item.outcome for item in found)
     typer.echo(f"{plan.title}: " + ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Adoption))
+    if plan_level_ghz(plan) is None:
+        typer.echo(f"Its NSB is not known: `lstops production register {plan.context['production']} --nsb GHZ`.")
     if counts[Adoption.REFUSED]:
         raise typer.Exit(1)

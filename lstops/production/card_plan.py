@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from lstops.production.gates import Gates
 from lstops.production.grid import Particle, line_in_path, particle_in_path
+from lstops.production.outline import plan_level_ghz
 from lstops.production.plan import CUTS_FILE
 from lstops.production.trainer import trainer_of
 from lstops.site.model import Site, Trainer
@@ -81,7 +82,7 @@ def _card(
         "production": production,
         "line": line,
         "lstchain_version": plan.lstchain_version,
-        "nsb_level_ghz": plan.context.get("nsb_level_ghz", plan.context.get("nsb_ghz")),
+        "nsb_level_ghz": plan_level_ghz(plan),
         "cuts": json.loads(cuts) if cuts else None,
         "gates": settings.gates.model_dump(),
         "reference": settings.reference,

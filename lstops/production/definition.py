@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from lstops.production.config import ProductionConfig, WorkflowKind
 from lstops.production.grid import Node, Particle, line_in_path, node_in_path, particle_in_path
-from lstops.production.lstchain_config import LstchainConfig
+from lstops.production.lstchain_config import RATIO_KEY, LstchainConfig, rate_key
 from lstops.production.stages import (
     Dl2Step,
     FolderStep,
@@ -107,7 +107,8 @@ class ProductionDefinition:
     lstchain_version : str or None
         As the name of the conda environment claims.
     nsb_ghz : float or None
-        Extra NSB that this version would add to the waveforms; None if unknown.
+        Extra NSB of the DL1, as far as the configuration says it; None if it does not. Noise that dl1ab adds to images
+        and ratios say no rate.
     digest : str
         Of both documents of the configuration.
     """
@@ -272,8 +273,21 @@ def read_production(config: ProductionConfig) -> ProductionDefinition:
         workflow=pipe.workflow_kind,
         conda_env=pipe.source_environment.conda_env,
         lstchain_version=version,
-        nsb_ghz=config.chain.nsb.effective(version) if config.chain else None,
+        nsb_ghz=_nsb_ghz(config.chain, version, {stage.name for stage in stages}),
         chain=config.chain,
         stages=stages,
         digest=config.digest,
     )
+
+
+def _nsb_ghz(chain: LstchainConfig | None, version: str | None, defined: Set[StageName]) -> float | None:
+    from_raw = StageName.R0_TO_DL1 in defined
+    dl1ab = StageName.DL1AB in defined
+    if chain is None or (chain.adds_image_noise and (dl1ab or not from_raw)):
+        return None  # photoelectrons of noise, from which the rate does not follow
+    nsb = chain.nsb
+    if not nsb.enabled:
+        return 0.0
+    if (dl1ab and not from_raw) or (version is not None and rate_key(version) == RATIO_KEY):
+        return None  # dl1ab does not touch waveforms: what its DL1 has is another configuration's affair
+    return nsb.rate_ghz

@@ -72,6 +72,7 @@ KNOWN_KEYS = frozenset(
         "write_pe_image",
     }
 )
+_THRESHOLDS = ("picture_thresh", "boundary_thresh")
 _CLEANING = ("tailcut", "tailcuts_clean_with_pedestal_threshold")
 
 
@@ -157,6 +158,11 @@ class LstchainConfig(Frozen):
         return bool(modifier.get("increase_nsb") or modifier.get("increase_psf"))
 
     @property
+    def adds_image_noise(self) -> bool:
+        """Whether dl1ab would add NSB to images."""
+        return bool((self.content.get("image_modifier") or {}).get("increase_nsb"))
+
+    @property
     def forests(self) -> dict[str, dict[str, Any]]:
         """Hyper-parameters by forest (`random_forest_*_args`)."""
         return {
@@ -203,6 +209,10 @@ def validate_lstchain_config(content: dict[str, Any], where: Path | str) -> Lstc
             problems.append(Problem("bad-value", key, "must be a section", f"make {key} a mapping of settings."))
     for key in _CLEANING:
         problems.extend(_cleaning_problems(key, content.get(key)))
+    used = next((key for key in _CLEANING if content.get(key)), _CLEANING[0])
+    if not problems and not set(_THRESHOLDS) <= set(content.get(used) or ()):
+        remedy = "give both in photoelectrons, such as 8 and 4."
+        problems.append(Problem("bad-value", used, f"does not give both {' and '.join(_THRESHOLDS)}", remedy))
     problems.extend(_nsb_problems(content.get("waveform_nsb_tuning")))
     if problems:
         raise InvalidProductionError(where, problems)
@@ -215,7 +225,7 @@ def _cleaning_problems(key: str, section: Any) -> list[Problem]:
     if not isinstance(section, dict):
         return [Problem("bad-value", key, "must be a section", f"make {key} a mapping of settings.")]
     problems = []
-    for name in ("picture_thresh", "boundary_thresh"):
+    for name in _THRESHOLDS:
         value = section.get(name)
         if value is not None and not (_is_number(value) and 0 < value < 1000):
             words, remedy = f"{value!r} is no number of photoelectrons", "give a threshold such as 8 or 4."

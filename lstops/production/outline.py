@@ -102,6 +102,12 @@ def _outline_step(stage: str, step: Step, maker: dict[str, int]) -> OutlineStep:
     )
 
 
+def plan_level_ghz(plan: Plan) -> float | None:
+    """The NSB that a plan was made for, was measured for it, or follows from its configuration; None if unknown."""
+    level = plan.context.get("nsb_level_ghz", plan.context.get("nsb_ghz"))
+    return None if level is None else float(level)
+
+
 def node_of(step: OutlineStep) -> Node | None:
     """The direction that a step is about."""
     if step.node is None:

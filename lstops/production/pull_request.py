@@ -12,7 +12,10 @@ from lstops.production.documents import yaml_text
 from lstops.production.grid import Particle
 from lstops.production.inventory import TRAINING, Dataset, Inventory
 from lstops.production.level import irf_options, written_config
+from lstops.production.lstmcpipe_steps import KINDS
+from lstops.production.outline import plan_level_ghz
 from lstops.production.plan import TunedProductionRequest
+from lstops.production.stages import StageName
 from lstops.production.tuned_paths import TunedPaths
 from lstops.site.layout import Layout
 from lstops.site.model import Site
@@ -65,19 +68,27 @@ def with_pull_request(plan: Plan, pipe: LstmcpipeConfig | str, site: Site) -> Pl
 
 def _readme(plan: Plan, command: str) -> str:
     context = plan.context
-    level = context.get("nsb_level_ghz", context.get("nsb_ghz"))
+    level = plan_level_ghz(plan)
+    unknown = "not known in GHz: see `image_modifier` and `waveform_nsb_tuning` of the lstchain configuration"
     facts = {
         "production": context["production"],
         "lstchain": plan.lstchain_version,
         "declination lines": ", ".join([context["line"]] if "line" in context else context.get("lines", [])),
-        "extra NSB": "not given" if level is None else f"{float(level):.2f} GHz",
+        "extra NSB": unknown if level is None else f"{level:.2f} GHz",
         "cleaning": context.get("tailcut", "see the lstchain configuration"),
-        "DL1 of": context.get("base_production", "made from R0"),
-        "NSB tuned with": ", ".join(context.get("subruns", [])) or "no data",
+        "DL1 of": context.get("base_production") or _origin(plan),
+        "NSB tuned with": ", ".join(context.get("subruns", [])) or ("not known" if level is None else "no data"),
         "cuts": context.get("cuts", "see the lstchain configuration"),
     }
     rows = "".join(f"- {name}: {value}\n" for name, value in facts.items())
     return f"# {context['production']}\n\n{plan.title}\n\n{rows}\nCommand:\n\n```\n{command}\n```\n"
+
+
+def _origin(plan: Plan) -> str:
+    kinds = {step.kind for step in plan.steps()}
+    if KINDS[StageName.DL1AB] in kinds:
+        return "another production, changed by dl1ab: see the inputs in the YAML"
+    return "made from R0" if KINDS[StageName.R0_TO_DL1] in kinds else "read as it is: see the inputs in the YAML"
 
 
 def tuned_lstmcpipe_config(request: TunedProductionRequest, site: Site, inventory: Inventory) -> LstmcpipeConfig:

@@ -155,13 +155,17 @@ def requests_command(
 
 def register_command(
     plan: Annotated[str, typer.Argument(metavar="PRODUCTION", help="Its name, or the id of a plan.")],
+    nsb: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="GHZ", help="Its extra NSB, where its configuration does not say it."),
+    ] = None,
     site: SiteOption = None,
 ) -> None:
-    """Register a finished production; one with a hole is refused, naming the node."""
+    """Register a finished production; one with a hole, or of unknown NSB, is refused."""
     from lstops.operations.registration import register
     from lstops.production.outline import find_plan
     from lstops.site.layout import Layout
     from lstops.site.model import load_site
 
     chosen = load_site(site)
-    typer.echo(f"registered: {register(chosen, find_plan(Layout(chosen.base, chosen.work), plan))}")
+    typer.echo(f"registered: {register(chosen, find_plan(Layout(chosen.base, chosen.work), plan), nsb)}")

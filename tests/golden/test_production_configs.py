@@ -143,6 +143,21 @@ def test_old_dialect_is_converted_into_paths(configs: Path) -> None:
             assert {given.path for given in step.inputs} <= made
 
 
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [
+        ("20221021_crab_full_lstchain097", 0.0),  # its image_modifier is without effect: no dl1ab
+        ("20221027_v0.9.9_crab_tuned", None),
+        ("20230927_v0.10.4_crab_tuned", None),
+        ("20240229_nsb14", None),
+        ("20240821_v0.10.11_src14_dec2276_tuned", None),
+        ("20240918_v0.10.12_allsky_nsb_grid/NSB-0.50", 0.5),
+    ],
+)
+def test_noise_in_images_says_no_level(configs: Path, name: str, level: float | None) -> None:
+    assert read_production(read_config(yaml_of(configs / name))).nsb_ghz == level
+
+
 def test_definition_of_the_grid_level(configs: Path) -> None:
     production = read_production(read_config(yaml_of(configs / "20240918_v0.10.12_allsky_nsb_grid/NSB-0.14")))
     grid = known_grid()

@@ -15,9 +15,11 @@ from astropy import units
 from astropy.table import QTable
 from sites import make_site
 
-from lstops.errors import ConfigError
+from lstops.errors import ConfigError, ProductInvalid
+from lstops.operations.registration import give_level, registrations
 from lstops.production.adopt import AdoptedStep, Adoption, adopt, plan_of_tree
 from lstops.production.cost import seen_rates
+from lstops.production.outline import save_production_plan
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.adoption import ADOPTED
@@ -261,3 +263,45 @@ def test_what_is_gone_or_under_another_name_is_missing(lstmcpipe_tree: Path, tmp
     assert steps["irf" if lost == IRF else "dl2"].outcome is Adoption.MISSING
     assert steps["irf"].outcome is (Adoption.MISSING if lost == IRF else Adoption.REFUSED)
     assert steps["models"].outcome is Adoption.ADOPTED
+
+
+NOISE = {"image_modifier": {"increase_nsb": True, "extra_noise_in_dim_pixels": 2.197}}
+
+
+def registrable(tree: Path, tmp_path: Path, tuning: dict[str, object]) -> tuple[Site, Plan]:
+    """The tree with its response below the folder of the line, and its configuration tuned; adopted."""
+    base = Path(shutil.copytree(tree, tmp_path / "base"))
+    folder, site, pipe = base / "configurations" / PROD, make_site(base), document()
+    (folder / "lstchain_config.json").write_text(json.dumps(CHAIN | tuning))
+    (response,) = pipe["stages"]["dl2_to_irfs"]
+    response["output"] = IRF.replace(TEST, f"dec_2276/{TEST}")
+    place(base, IRF).rename(place(base, response["output"]))
+    if tuning is NOISE:
+        pipe["stages"]["dl1ab"] = pipe["stages"].pop("r0_to_dl1")
+        pipe["stages_to_run"] = ["dl1ab" if stage == "r0_to_dl1" else stage for stage in pipe["stages_to_run"]]
+    (folder / "lstmcpipe_config.yml").write_text(yaml.safe_dump(pipe))
+    plan = plan_of_tree(folder, site)
+    assert {item.outcome for item in adopt(site, plan)} == {Adoption.ADOPTED}
+    save_production_plan(plan, site)
+    return site, plan
+
+
+def test_what_does_not_say_its_nsb_is_registered_with_a_persons_word(lstmcpipe_tree: Path, tmp_path: Path) -> None:
+    site, plan = registrable(lstmcpipe_tree, tmp_path, NOISE)
+    with pytest.raises(ProductInvalid, match="does not say its NSB") as caught:
+        registrations(site, plan.plan_id)
+    assert f"lstops production register {PROD} --nsb GHZ" in caught.value.remedy
+    with pytest.raises(ConfigError, match="99"):
+        give_level(site, plan.plan_id, 99.0)
+    give_level(site, plan.plan_id, 0.31)
+    (production,) = registrations(site, plan.plan_id)
+    assert (production.nsb_level_ghz, production.facts["nsb_level_given"]) == (0.31, True)
+
+
+def test_a_known_nsb_is_not_overwritten(lstmcpipe_tree: Path, tmp_path: Path) -> None:
+    site, plan = registrable(lstmcpipe_tree, tmp_path, {})
+    with pytest.raises(ConfigError, match=r"has 0.00 GHz, as its plan says, not 0.31 GHz"):
+        give_level(site, plan.plan_id, 0.31)
+    (production,) = registrations(site, plan.plan_id)
+    assert production.nsb_level_ghz == 0
+    assert "nsb_level_given" not in production.facts

@@ -32,7 +32,10 @@ stages:
     output: /d/20240101_v0.10.12_tiny/m.h5
     options: --no-image
 """
-CHAIN = {"tailcut": {"picture_thresh": 8}, "waveform_nsb_tuning": {"nsb_tuning": False, "nsb_tuning_rate_GHz": 0.15}}
+CHAIN = {
+    "tailcut": {"picture_thresh": 8, "boundary_thresh": 4},
+    "waveform_nsb_tuning": {"nsb_tuning": False, "nsb_tuning_rate_GHz": 0.15},
+}
 
 
 def write(folder: Path, text: str = PIPE, chain: Any = CHAIN) -> Path:
@@ -145,6 +148,8 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
         ({**CHAIN, "tailcut": 5}, "tailcut: must be a section"),
         ({**CHAIN, "tailcut": {"picture_thresh": "high"}}, "picture_thresh: 'high' is no number of photoelectrons"),
         ({**CHAIN, "tailcut": {"picture_thresh": float("nan")}}, "nan is no number of photoelectrons"),
+        ({**CHAIN, "tailcut": {}}, "tailcut: does not give both picture_thresh and boundary_thresh"),
+        ({**CHAIN, "tailcut": {"picture_thresh": 8}}, "does not give both"),
         ({"version": 1, "FitIntensityScan": {}}, "no lstchain configuration"),
         ({**CHAIN, "tailcuts": {}}, "'tailcuts'.*'tailcut'"),
         ({**CHAIN, "waveform_nsb_tuning": {"nsb_tuning": True, "nsb_tuning_rate_GHz": -0.1}}, "-0.1 is no possible"),

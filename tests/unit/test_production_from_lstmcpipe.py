@@ -336,3 +336,21 @@ def test_no_options_no_change() -> None:
     assert resources(None, Resources(mem_mb=7)) == Resources(mem_mb=7)
     options = SlurmOptions.model_validate({"cpus-per-task": 16, "nice": 10})
     assert resources(options, Resources(mem_mb=7)) == Resources(mem_mb=7, cpus=16)
+
+
+@pytest.mark.parametrize(
+    ("env", "chain", "level"),
+    [
+        ("lstchain-v0.12.3", {}, 0.0),
+        ("lstchain-v0.12.3", {"nsb_tuning_rate_GHz": 0.22, "nsb_tuning_ratio": 0.5}, 0.22),
+        ("lstchain-v0.12.3", {"nsb_tuning_ratio": 0.5}, None),
+        ("lstchain-v0.10.4", {"nsb_tuning_rate_GHz": 0.22, "nsb_tuning_ratio": 0.5}, None),  # it reads the ratio
+        ("cta", {"nsb_tuning_ratio": 0.5}, None),
+    ],
+)
+def test_a_ratio_is_no_level(env: str, chain: dict[str, float], level: float | None) -> None:
+    pipe = document()
+    pipe["source_environment"]["conda_env"] = env
+    content = {"tailcut": {}, "waveform_nsb_tuning": {"nsb_tuning": bool(chain), **chain}}
+    config = ProductionConfig(pipe=validate_pipe(pipe, "x"), chain=LstchainConfig(content=content))
+    assert read_production(config).nsb_ghz == level

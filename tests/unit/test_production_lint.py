@@ -91,7 +91,7 @@ def production() -> Document:
 def chain() -> Document:
     forest = {"n_estimators": 50, "max_depth": 30, "n_jobs": -1}
     return {
-        "tailcut": {"picture_thresh": 8},
+        "tailcut": {"picture_thresh": 8, "boundary_thresh": 4},
         "waveform_nsb_tuning": {"nsb_tuning": True, "nsb_tuning_rate_GHz": 0.14},
         "random_forest_energy_regressor_args": forest,
         "energy_regression_features": ["log_intensity", "width"],

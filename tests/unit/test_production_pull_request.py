@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from sites import make_site
 
 from lstops.production.config import read_config
@@ -16,9 +17,11 @@ from lstops.production.lint import lint_file
 from lstops.production.plan import TunedProductionRequest, plan_tuned_production
 from lstops.production.pull_request import tuned_lstmcpipe_config, with_pull_request
 from lstops.reduction.cuts import load_cuts
-from lstops.step.model import CORE_ENVIRONMENT, ArtifactKind, Plan
+from lstops.step.model import CORE_ENVIRONMENT, ArtifactKind, Output, Plan, Step
 from lstops.step.plans import save_plan
 from lstops.step.runner import run_step
+
+from .conftest import make_plan
 
 NAME = "20240115_v0.12.3_crab_nsb_tuning_0.25"
 NODES = (
@@ -92,3 +95,27 @@ def test_the_step_writes_the_three_files_with_their_digests(tmp_path: Path) -> N
     readme = (folder / "README.md").read_text()
     assert f"lstmcpipe -c lstmcpipe_config_{NAME}.yml -conf_lst lstchain_config_{NAME}.json" in readme
     assert "- NSB tuned with: DL1/x.h5" in readme
+
+
+@pytest.mark.parametrize(
+    ("context", "kind", "words"),
+    [
+        ({"nsb_ghz": None}, "dl1ab", ("extra NSB: not known in GHz", "DL1 of: another production, changed by dl1ab",
+                                      "NSB tuned with: not known")),
+        ({"nsb_ghz": 0.22}, "r0-to-dl1", ("extra NSB: 0.22 GHz", "DL1 of: made from R0", "NSB tuned with: no data")),
+        ({"nsb_ghz": 0.0}, "merge", ("extra NSB: 0.00 GHz", "DL1 of: read as it is")),
+        ({"nsb_ghz": None, "nsb_level_ghz": 0.3}, "dl1ab", ("extra NSB: 0.30 GHz",)),
+    ],
+)  # fmt: skip
+def test_the_readme_says_what_is_known(
+    tmp_path: Path, context: dict[str, object], kind: str, words: tuple[str, ...]
+) -> None:
+    config = Output(name="config", kind=ArtifactKind.LSTCHAIN_CONFIG, path="c.json")
+    steps = (
+        Step(kind="config", label="c", subject=NAME, commands=(("x",),), outputs=(config,), environment="core"),
+        Step(kind=kind, label="d", subject=NAME, commands=(("x",),), environment="core",
+             outputs=(Output(name="o", kind=ArtifactKind.FILE, path="o"),)),
+    )  # fmt: skip
+    plan = make_plan(steps).model_copy(update={"context": {"production": NAME, "lines": ["dec_2276"], **context}})
+    (step,) = with_pull_request(plan, "prod_id: x\n", make_site(tmp_path)).stage("report").steps
+    assert all(f"- {line}" in step.files["README.md"] for line in words), step.files["README.md"]
