@@ -36,7 +36,7 @@ class MatchKind(str, Enum):
     @property
     def can_be_requested(self) -> bool:
         """Whether a production could be made that fits."""
-        return not self.usable and self not in (MatchKind.UNKNOWN_NSB, MatchKind.LINE_TOO_FAR)
+        return not self.usable and self is not MatchKind.UNKNOWN_NSB
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def match_level(
         return _answer(
             run, MatchKind.OTHER_TAILCUT, same_version, f"cleaning {run.tailcut} is wanted, there is {tailcuts}"
         )
-    distance = abs(_nearest(run, same_tailcut).level_ghz - run.extra_ghz)
+    distance = _distance_ghz(run, _nearest(run, same_tailcut))
     if distance < _EXACT_GHZ:
         return _answer(run, MatchKind.EXACT, same_tailcut, "the levels agree")
     if distance <= tolerance_ghz:
@@ -164,10 +164,15 @@ def mismatch_words(run: RunNsb, level: NsbLevel) -> str:
         return ""
 
 
+def _distance_ghz(run: RunNsb, level: NsbLevel) -> float:
+    """Rounded: 0.15 GHz is as far from 0.10 as from 0.20, whatever their binary fractions say."""
+    return round(abs(level.level_ghz - run.extra_ghz), 3)
+
+
 def _nearest(run: RunNsb, levels: Sequence[NsbLevel]) -> NsbLevel:
     # of two equally near ones the standard, then the lower, then by name: the same question has the same answer
     def order(level: NsbLevel) -> tuple[float, bool, float, str]:
-        return abs(level.level_ghz - run.extra_ghz), not level.is_standard, level.level_ghz, level.name
+        return _distance_ghz(run, level), not level.is_standard, level.level_ghz, level.name
 
     return min(levels, key=order)
 

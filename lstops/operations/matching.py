@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,9 +17,8 @@ from lstops.catalog.tables import ProductionRow, RunRow
 from lstops.errors import DataError, LstOpsError
 from lstops.night import Night, Run
 from lstops.nsb.finder import RunNsb
-from lstops.nsb.match import LevelMatch, NsbLevel, match_level
-from lstops.nsb.tailcuts import Tailcut
 from lstops.operations.nightly import layout_of, read_nsb
+from lstops.operations.run_match import Available, line_to_request, match_production, require_pointing
 from lstops.production.grid import Particle, line_in_path, particle_in_path
 from lstops.production.lstchain_config import version_tuple
 from lstops.quality.overlay import subrun_words
@@ -43,15 +43,13 @@ class Matching:
 
     Attributes
     ----------
-    productions : tuple of ProductionRow
-        Those that may be used.
     tolerance_ghz : float
         Largest difference between the NSB of a run and that of its production; infinite: whatever is nearest.
     dropped : mapping of int to tuple of int
         Subruns that are left out, by run number.
     """
 
-    productions: tuple[ProductionRow, ...]
+    available: Available
     tolerance_ghz: float
     cuts: CutSet
     dropped: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
@@ -62,8 +60,6 @@ def match_runs(
 ) -> tuple[tuple[RunJob, ...], Causes]:
     """Find what each run of a night is reduced with; runs without are returned with cause and remedy."""
     nsb, unmeasured = read_nsb(site, night, (run.number for run in runs))
-    by_name = {row.name: row for row in matching.productions}
-    levels = [level_of(row) for row in matching.productions]
     jobs: list[RunJob] = []
     causes: Causes = {
         f"run {run}": (error.what, "look at the log of the stage `nsb`, or exclude the run with a reason.")
@@ -72,13 +68,18 @@ def match_runs(
     for run in runs:
         if run.number in unmeasured:
             continue
-        match = match_level(nsb[run.number], levels, matching.tolerance_ghz, site.nightly.lstchain_version)
-        if not match.usable or match.level is None:
-            causes[f"run {run.number}"] = (match.explanation, _request_of(match, nsb[run.number]))
-            continue
         try:
+            declination = mean_declination_deg(rows[run.number])
+            require_pointing(run.number, declination)
+            found = match_production(
+                site, nsb[run.number], declination, matching.available, tolerance_ghz=matching.tolerance_ghz
+            )
+            if not found.match.usable or found.production is None:
+                remedy = _request_of(nsb[run.number], line_to_request(site, declination))
+                causes[f"run {run.number}"] = (found.match.explanation, remedy)
+                continue
             dropped = matching.dropped.get(run.number, ())
-            jobs.append(_job(site, night, run, rows[run.number], by_name[match.level.name], dropped, matching.cuts))
+            jobs.append(_job(site, night, run, rows[run.number], found.production, dropped, matching.cuts))
         except LstOpsError as error:
             causes[f"run {run.number}"] = (error.what, error.remedy)
     accepted, refused = split_runs(jobs, matching.cuts)
@@ -86,15 +87,12 @@ def match_runs(
     return accepted, causes
 
 
-def level_of(row: ProductionRow) -> NsbLevel:
-    """A registered production as the matching wants it."""
-    return NsbLevel(row.nsb_level_ghz, Tailcut.parse(row.tailcut), row.lstchain_version, row.name)
-
-
-def _request_of(match: LevelMatch, nsb: RunNsb) -> str:
+def _request_of(nsb: RunNsb, line: str | None) -> str:
+    wanted = f"at {nsb.extra_ghz:.2f} GHz with {nsb.tailcut.directory}"
+    if line is None:
+        return f"no line is simulated near it: have one made, or exclude run {nsb.run_number} with a reason."
     return (
-        f"request a production at {nsb.extra_ghz:.2f} GHz with {nsb.tailcut.directory} (DAG mc_production), "
-        f"or exclude run {match.run_number} with a reason."
+        f"request a production {wanted} on {line} (DAG mc_production), or exclude run {nsb.run_number} with a reason."
     )
 
 
@@ -172,6 +170,12 @@ def _dropped_files(site: Site, night: Night, run: int, subruns: Sequence[int]) -
 def zenith_deg(row: RunRow) -> float:
     """Mean zenith distance of a run (degrees)."""
     return float(run_table([row]).zenith_deg[0])
+
+
+def mean_declination_deg(row: RunRow) -> float:
+    """Mean declination of a run's pointing (degrees); NaN if unknown."""
+    value = row.quantities.get("mean_dec_deg")
+    return math.nan if value is None else float(value)
 
 
 def irf_nodes(layout: Layout, production: ProductionRow, cuts: CutSet) -> tuple[IrfNode, ...]:

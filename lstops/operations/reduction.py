@@ -13,7 +13,6 @@ from lstops.catalog.bundles import record_versions
 from lstops.catalog.database import catalog_session
 from lstops.catalog.nights import find_night, night_runs, quarantine_of_plans, save_quarantine
 from lstops.catalog.overlay import active_decisions, list_decisions
-from lstops.catalog.productions import current_productions
 from lstops.catalog.tables import RunRow
 from lstops.catalog.verdicts import verdicts
 from lstops.errors import DataError
@@ -21,15 +20,15 @@ from lstops.night import Night
 from lstops.operations.bundling import BUNDLE_QUANTITIES, assemble, circumstances, record_done
 from lstops.operations.matching import (
     Matching,
-    level_of,
     match_runs,
+    mean_declination_deg,
     night_with_good_time,
     subruns_to_drop,
     zenith_deg,
 )
 from lstops.operations.nightly import layout_of, selected_runs, store_nsb
 from lstops.operations.reprocessed import ReprocessedNight, read_night, write_night
-from lstops.operations.run_match import request_productions
+from lstops.operations.run_match import available_productions, request_productions
 from lstops.publish.bundle import build_bundle
 from lstops.publish.model import BundleRequest, RunVerdict, Source, VersionInfo, VersionState
 from lstops.publish.publisher import publish as publish_bundle
@@ -67,10 +66,10 @@ def plan_reduction(site: Site, night: Night, profile: str | None = None, again: 
     runs = selected_runs(site, night, profile)
     with catalog_session() as session:
         rows = {row.run_id: row for row in night_runs(session, night)}
-        productions = current_productions(session, nightly.declination_line)
+        known = available_productions(session)
         chosen = load_profile(profile or nightly.profile)
         dropped = subruns_to_drop(session, night_with_good_time(session, night, chosen))
-    matching = Matching(tuple(productions), nightly.nsb_tolerance_ghz, load_cuts(site.cuts), dropped)
+    matching = Matching(known, nightly.nsb_tolerance_ghz, load_cuts(site.cuts), dropped)
     jobs, causes = match_runs(site, night, runs, rows, matching)
     request = NightRequest(
         night, nightly.pipeline_version, nightly.tailcut, nightly.lstchain_version, matching.cuts, jobs,
@@ -83,8 +82,7 @@ def plan_reduction(site: Site, night: Night, profile: str | None = None, again: 
     with catalog_session() as session:
         save_quarantine(session, night, plan.plan_id, MATCH_STAGE, causes)
         nsb = store_nsb(session, site, night, [run.number for run in runs])
-        levels = [level_of(row) for row in productions]
-        request_productions(session, site, nightly.declination_line, nsb, levels)
+        request_productions(session, site, nsb, {run: mean_declination_deg(row) for run, row in rows.items()}, known)
         if again is None or again.make_current:
             find_night(session, night).reduction_plan = plan.plan_id
             find_night(session, night).collection_plan = None

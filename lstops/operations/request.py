@@ -13,9 +13,8 @@ from sqlalchemy.orm import Session
 
 from lstops.catalog.database import catalog_session
 from lstops.catalog.nights import night_runs, save_quarantine
-from lstops.catalog.productions import current_productions
 from lstops.catalog.runlist import RunList, list_runs, with_good_time
-from lstops.catalog.tables import ProductionRow, RunRow
+from lstops.catalog.tables import RunRow
 from lstops.errors import ConfigError, DataError
 from lstops.night import Night, Run, RunSource, RunType
 from lstops.nsb.plan import STAGE as NSB_STAGE
@@ -23,6 +22,7 @@ from lstops.nsb.plan import plan_nsb
 from lstops.operations.bundling import circumstances
 from lstops.operations.matching import Causes, Matching, match_runs, subruns_to_drop
 from lstops.operations.nightly import layout_of, subruns_of
+from lstops.operations.run_match import Available, available_productions
 from lstops.publish.model import Source
 from lstops.quality.profiles import Profile, load_profile
 from lstops.quality.request import SelectionRequest
@@ -173,7 +173,7 @@ def plan_measurement(site: Site, request: ReductionRequest) -> str:
     load_cuts(request.cuts or site.cuts)
     with catalog_session() as session:
         if request.production:
-            usable_productions(session, site, request)
+            usable_productions(session, request)
         nights = answer(session, profile_of(site, request), request).nights
     steps: list[Step] = []
     for night, runs in nights.items():
@@ -203,10 +203,10 @@ def build_plan(site: Site, request: ReductionRequest) -> RequestPlan:
     nightly, layout = site.nightly, layout_of(site)
     with catalog_session() as session:
         found = answer(session, profile, request)
-        productions = usable_productions(session, site, request)
+        known = usable_productions(session, request)
         dropped = subruns_to_drop(session, found.runs)
         rows = {night: {row.run_id: row for row in night_runs(session, night)} for night in found.nights}
-    matching = Matching(productions, _tolerance_ghz(site, request), cuts, dropped)
+    matching = Matching(known, _tolerance_ghz(site, request), cuts, dropped)
     causes, plans = not_taken(found, request), []
     for night, numbers in found.nights.items():
         runs = [_run(night, rows[night][number], found.source) for number in numbers]
@@ -248,7 +248,7 @@ def build_plan(site: Site, request: ReductionRequest) -> RequestPlan:
     return RequestPlan(plan, causes, found.nights)
 
 
-def usable_productions(session: Session, site: Site, request: ReductionRequest) -> tuple[ProductionRow, ...]:
+def usable_productions(session: Session, request: ReductionRequest) -> Available:
     """The productions that a request may use: those that may be used for data, or the one that it names.
 
     Raises
@@ -256,12 +256,12 @@ def usable_productions(session: Session, site: Site, request: ReductionRequest) 
     ConfigError
         If the production that it names may not be used.
     """
-    current = tuple(current_productions(session, site.nightly.declination_line))
-    chosen = tuple(row for row in current if request.production in (None, row.name))
+    current = available_productions(session)
+    chosen = tuple(row for row in current.productions if request.production in (None, row.name))
     if request.production and not chosen:
-        known = ", ".join(row.name for row in current) or "none is"
+        known = ", ".join(dict.fromkeys(row.name for row in current.productions)) or "none is"
         raise ConfigError(f"production {request.production!r} is not registered as current.", f"registered: {known}.")
-    return chosen
+    return replace(current, productions=chosen)
 
 
 def _tolerance_ghz(site: Site, request: ReductionRequest) -> float:

@@ -69,6 +69,8 @@ class NightlySettings(Frozen):
         The `P` of the directory layout, "v0.12".
     max_zenith_deg, source_offset_deg : float
         Fallbacks where neither the run catalogue nor the target list knows better.
+    declination_line : str
+        Of productions that are planned from data and name no line; runs are matched with the nearest one.
     nsb_tolerance_ghz : float
         Largest distance between a run's extra NSB and the level of the models used for it.
     nearest_irf_node_within_deg : float or None

@@ -46,6 +46,8 @@ RUNS = tuple(run for runs in NIGHTS.values() for run in runs)
 REQUEST = ReductionRequest(target=TARGET, zd_max_deg=33.5)
 #: a run of the later night with bad subruns here and there, at 43.9 deg; the last of them is subrun 128
 FLASHED = 1736
+#: the nearest to them
+LINE = "dec_931"
 PRODUCTION, IRF_DIR = "20191121_v0.12.3_nsb_tuning_0.15", "mc/IRF/x"
 REFERENCE = LogParabola(amplitude=3e-11, alpha=2.5, beta=0.1)
 CHECK = SourceCheck(
@@ -106,7 +108,7 @@ def make_production(site: Site, name: str = PRODUCTION, level_ghz: float = 0.15)
         register_production(
             session,
             RegisteredProduction(
-                name=name, line=site.nightly.declination_line, lstchain_version="0.12.3", tailcut="tailcut84",
+                name=name, line=LINE, lstchain_version="0.12.3", tailcut="tailcut84",
                 nsb_level_ghz=level_ghz, models_path="models/x", models_sha256="ab" * 32, irf_dir=IRF_DIR, config={},
                 facts={"config_path": "models/x.json", "training_dirs": [[10.0, 100.0], [45.0, 100.0]]}, plan_id="p",
             ),

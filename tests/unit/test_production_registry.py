@@ -42,8 +42,8 @@ from lstops.nsb.finder import RunNsb
 from lstops.nsb.lines import choose_line
 from lstops.nsb.match import MatchKind, NsbLevel, match_level
 from lstops.nsb.request import LevelRequest, group_requests
-from lstops.nsb.tailcuts import TAILCUTS, pedestal_quantile_pe
-from lstops.operations.run_match import request_productions
+from lstops.nsb.tailcuts import pedestal_quantile_pe
+from lstops.operations.run_match import Available, available_productions, request_productions
 from lstops.production.cli import app
 from lstops.site.layout import Layout
 from lstops.site.model import Site
@@ -255,10 +255,13 @@ def nsb(run: int, level: float) -> RunNsb:
 
 def test_one_request_a_level_not_one_a_run(catalog: None, site: Site) -> None:
     runs = [nsb(1, 0.33), nsb(2, 0.35), nsb(3, 0.02), nsb(4, 0.39)]
-    levels = [NsbLevel(0.0, TAILCUTS[0], "0.12.3", "dark")]
+    with catalog_session() as session:
+        register_production(session, made("dark", 0.0))
     for _ in range(2):
         with catalog_session() as session:
-            filed = request_productions(session, site, LINE, runs, levels)
+            filed = request_productions(
+                session, site, runs, dict.fromkeys(range(5), 22.0), available_productions(session)
+            )
     assert filed == [], "filed again, nothing changes"
     with catalog_session() as session:
         (request,) = production_requests(session)
@@ -320,13 +323,23 @@ def test_the_line_of_a_pointing(declination: float, zd: float | None, line: str,
     assert all(name in choice.text() for name in left_out)
 
 
+def test_requests_are_filed_for_the_nearest_line_that_can_be_made(catalog: None, site: Site) -> None:
+    pointings = {1: 22.0, 2: 38.2, 3: -29.0, 4: -75.0, 5: math.nan}
+    with catalog_session() as session:
+        register_production(session, made("a"))
+        known = available_productions(session)
+        request_productions(session, site, [nsb(run, 0.14) for run in pointings], pointings, known)
+        found = {row.line: row.runs for row in production_requests(session)}
+    assert found == {"dec_3476": [2], "dec_min_2924": [3]}, "the first is served, no line is near the fourth"
+
+
 def test_no_line_and_a_line_too_far() -> None:
     with pytest.raises(DataError, match="no declination line"):
         choose_line(22.0, {}, LATITUDE)
     assert choose_line(22.0, LINES, LATITUDE).is_near()
     assert not choose_line(-60.0, LINES, LATITUDE).is_near()
     assert not MatchKind.LINE_TOO_FAR.usable
-    assert not MatchKind.LINE_TOO_FAR.can_be_requested
+    assert MatchKind.LINE_TOO_FAR.can_be_requested
 
 
 def test_between_levels_names_both_with_their_mismatch() -> None:
@@ -373,7 +386,7 @@ def test_two_nights_that_ask_at_the_same_moment_file_one_request(catalog: None, 
     """The second waits for the first, and joins its request."""
 
     def ask(run: int) -> Callable[[Session], object]:
-        return lambda session: request_productions(session, site, LINE, [nsb(run, 0.5)], [])
+        return lambda session: request_productions(session, site, [nsb(run, 0.5)], {run: 22.0}, Available(()))
 
     assert at_once(ask(1), ask(2), ask(3)) == []
     with catalog_session() as session:
