@@ -86,7 +86,7 @@ def make_report(site: Site, night: Night) -> NightReport:
         rows = night_runs(session, night)
         judged = verdicts(session, night, profile.name)
         blocked = quarantine_of(session, night)
-        productions = {p.name: p for p in current_productions(session)}
+        productions = current_productions(session)
         decisions = active_decisions(session, [r.run_id for r in rows])
         subruns = load_subruns(session, nights=[night], columns=_DRAWN) if rows else SubrunTable.empty()
     bundles = _bundles(site, night, reduction, collection)
@@ -105,7 +105,7 @@ def make_report(site: Site, night: Night) -> NightReport:
         sources=_sources(rows),
         subruns=SubrunRates(subruns.time_s, np.where(believable_r422(subruns), subruns.r422, np.nan)),
         odd=None if odd is None else odd_run_of(subruns, odd),
-        productions=_productions(reduction, productions),
+        productions=used_productions(reduction, productions),
         published=bundles,
         checks=_checks(site, layout, collection),
         problems=_problems(row, blocked),
@@ -213,20 +213,17 @@ def _product_states(site: Site, layout: Layout, reduction: Plan | None) -> dict[
     return {run: (s.get("dl2", ProductState.NONE), s.get("dl3", ProductState.NONE)) for run, s in states.items()}
 
 
-def _productions(reduction: Plan | None, registered: Mapping[str, ProductionRow]) -> tuple[UsedProduction, ...]:
-    used: dict[str, list[int]] = {}
+def used_productions(reduction: Plan | None, registered: Sequence[ProductionRow]) -> tuple[UsedProduction, ...]:
+    """What the runs of a plan are reduced with, a line at a time."""
+    used: dict[tuple[str, str], list[int]] = {}
     for run, item in (reduction.context["runs"] if reduction else {}).items():
-        used.setdefault(item["production"], []).append(int(run))
-    return tuple(
-        UsedProduction(
-            name,
-            registered[name].line if name in registered else "",
-            registered[name].nsb_level_ghz if name in registered else None,
-            registered[name].lstchain_version if name in registered else "",
-            tuple(sorted(runs)),
-        )
-        for name, runs in sorted(used.items())
-    )
+        used.setdefault((item["production"], item.get("line", "")), []).append(int(run))
+    found = []
+    for (name, line), runs in sorted(used.items()):
+        row = next((row for row in registered if row.name == name and line in ("", row.line)), None)
+        level, version = (row.nsb_level_ghz, row.lstchain_version) if row else (None, "")
+        found.append(UsedProduction(name, line or (row.line if row else ""), level, version, tuple(sorted(runs))))
+    return tuple(found)
 
 
 def _bundles(site: Site, night: Night, reduction: Plan | None, collection: Plan | None) -> tuple[ReportBundle, ...]:

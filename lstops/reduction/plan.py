@@ -151,7 +151,7 @@ def index_step(site: Site, source: str, dl3: Sequence[str], lstchain_version: st
 
 
 def _about(job: RunJob) -> dict[str, Any]:
-    about: dict[str, Any] = {"source": job.source, "production": job.models.production}
+    about: dict[str, Any] = {"source": job.source, "production": job.models.production, "line": job.models.line}
     if job.dropped:
         about["dropped_subruns"] = list(job.dropped_subruns)
     if job.response_words:

@@ -9,14 +9,17 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
+from lstops.catalog.tables import ProductionRow
 from lstops.errors import ConfigError
 from lstops.night import Night
+from lstops.operations.report import used_productions
 from lstops.reduction.collection import SourceFiles, plan_collection
 from lstops.reduction.cuts import load_cuts, parse_cuts
 from lstops.reduction.geometry import Field, IrfNode, NodeWeight, collapsing, nearest, weights, why_not
 from lstops.reduction.jobs import ModelSet, RunJob, with_nearest_node
 from lstops.reduction.plan import IndexRequest, NightRequest, plan_index, plan_night
 from lstops.reduction.refusal import Refusal, split_runs
+from lstops.report.model import UsedProduction
 from lstops.science.run_responses import with_intensity
 from lstops.site.layout import Layout
 from lstops.site.model import Site
@@ -316,6 +319,20 @@ def test_one_source_with_two_sets_of_models_is_two_bundles(site: Site) -> None:
     assert plan.context == {"night": "20240115", "sources": titles}
     assert [s.subject for s in plan.steps()] == [f"source {title}" for title in titles] * 2
     assert all("--source-name=Crab" in s.commands[0] for s in plan.stage("check").steps[:2])
+
+
+def test_the_lines_of_a_production_of_the_whole_sky_are_told_apart(site: Site) -> None:
+    north = replace(MODELS, line="dec_3476", path="models/AllSky/x/dec_3476")
+    plan = plan_night(night(job(2001), job(2002, "Mrk 421", models=north), job(2003)), site)
+    rows = [
+        ProductionRow(name=MODELS.production, line=line, nsb_level_ghz=0.25, lstchain_version="0.12.3")
+        for line in ("dec_2276", "dec_3476", "dec_931")
+    ]
+    assert used_productions(plan, rows) == (
+        UsedProduction(MODELS.production, "dec_2276", 0.25, "0.12.3", (2001, 2003)),
+        UsedProduction(MODELS.production, "dec_3476", 0.25, "0.12.3", (2002,)),
+    )
+    assert used_productions(plan, ())[1] == UsedProduction(MODELS.production, "dec_3476", None, "", (2002,))
 
 
 def test_index_of_the_whole_runs(site: Site) -> None:
