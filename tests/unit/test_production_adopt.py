@@ -14,10 +14,12 @@ import yaml
 from astropy import units
 from astropy.table import QTable
 from sites import make_site
+from typer.testing import CliRunner
 
 from lstops.errors import ConfigError, ProductInvalid
 from lstops.operations.registration import give_level, registrations
 from lstops.production.adopt import AdoptedStep, Adoption, adopt, plan_of_tree
+from lstops.production.cli import app
 from lstops.production.cost import seen_rates
 from lstops.production.outline import save_production_plan
 from lstops.site.layout import Layout
@@ -286,8 +288,13 @@ def registrable(tree: Path, tmp_path: Path, tuning: dict[str, object]) -> tuple[
     return site, plan
 
 
-def test_what_does_not_say_its_nsb_is_registered_with_a_persons_word(lstmcpipe_tree: Path, tmp_path: Path) -> None:
+def test_what_does_not_say_its_nsb_is_registered_with_a_persons_word(
+    lstmcpipe_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site, plan = registrable(lstmcpipe_tree, tmp_path, NOISE)
+    monkeypatch.setattr("lstops.site.model.load_site", lambda _: site)
+    told = CliRunner().invoke(app, ["adopt", str(site.base / "configurations" / PROD)], catch_exceptions=False)
+    assert f"Its NSB is not known: `lstops production register {PROD} --nsb GHZ`." in told.output
     with pytest.raises(ProductInvalid, match="does not say its NSB") as caught:
         registrations(site, plan.plan_id)
     assert f"lstops production register {PROD} --nsb GHZ" in caught.value.remedy
