@@ -10,14 +10,16 @@ from lstops.airflow.context import site_of_environment
 from lstops.airflow.declaring import dag_arguments, optional_text, production_tasks, trainer_param
 from lstops.airflow.operator import PlanStageOperator
 from lstops.production.branches import LINE_STAGES
+from lstops.production.tuning import Tuning
 
 DOC = """
 ### Monte Carlo whose night-sky background is that of the data
 
 Say **one** of these:
 
-- a `night` or `runs`: their typical NSB is put into the dark Monte Carlo at image level (`lstchain_tune_nsb`,
-  `lstchain_dl1ab`);
+- a `night` or `runs`: their typical NSB is measured and put into the Monte Carlo as the selection recommends: into the
+  images of the dark one (`lstchain_tune_nsb`, `lstchain_dl1ab`), or, where it is high, into the waveforms from R0 on
+  (`lstchain_tune_nsb_waveform`), if the raw events are there; the plan says which, and why;
 - `nsb_ghz` with a `target` or `line` and a `zenith_range`: that level is simulated in the waveforms, from R0 on, and
   only on the nodes that are needed;
 - `config`: a configuration of lstmcpipe, as it is.
@@ -49,6 +51,15 @@ PARAMS = {
     ),
     "profile": optional_text(
         "Selection profile", "Name of a file in config/profiles; empty: the site's profile.", section="From data"
+    ),
+    "tuning": Param(
+        Tuning.AUTO.value,
+        type="string",
+        enum=[tuning.value for tuning in Tuning],
+        title="NSB tuning",
+        description="Where the NSB of the data goes: auto (as the selection recommends, if the raw events are there), "
+        "image (DL1 of the base production) or waveform (from R0 on; refused without raw events).",
+        section="From data",
     ),
     "nsb_ghz": Param(
         None,

@@ -10,7 +10,7 @@ from lstops.catalog.database import catalog_session
 from lstops.catalog.productions import existing_productions, previous_cards
 from lstops.errors import ConfigError, TransportError
 from lstops.operations.nightly import layout_of
-from lstops.operations.production import build_plan, sample_of, tuned_settings
+from lstops.operations.production import Tuned, build_plan, production_name, sample_of, tuned_settings, tuned_to
 from lstops.operations.trainers import comparison, refuse_other_trainer, trusted_cards
 from lstops.production.branches import DAG_STAGES, with_branches
 from lstops.production.card_plan import CardSettings, with_report_cards
@@ -39,8 +39,11 @@ from lstops.production.report_card import reference_text
 from lstops.production.request import ProductionRequest, check_request
 from lstops.production.reuse import Existing, Fit, Method, Reuse, Settings, find_existing
 from lstops.production.trainer import name_suffix, require_trainer, with_trainer
+from lstops.production.tuning import CHOICE, choose
+from lstops.production.waveform_plan import missing_raw, plan_waveform_tuning
 from lstops.quality.targets import load_targets
 from lstops.reduction.cuts import load_cuts
+from lstops.science.tune_nsb import TuningLevel
 from lstops.site.model import Site, Trainer
 from lstops.step.model import Plan, Stage
 
@@ -244,15 +247,15 @@ class _Planner:
         part = f"_zd{zenith.low_deg:g}-{zenith.high_deg:g}" if zenith else ""
         return f"v{self.version}_{what}{part}_nsb_tuning_{level:.2f}{name_suffix(self.trainer)}"
 
-    def _settings(self, asked: LevelRequest, line: Line) -> Settings:
+    def _settings(self, asked: LevelRequest, line: Line, method: Method = Method.WAVEFORM) -> Settings:
         return Settings(
-            lstchain_version=self.version,
+            lstchain_version=asked.lstchain_version,
             line=line.name,
             tailcut=asked.tailcut.directory,
             cuts_sha256=self.cuts.digest,
             forests=self.site.production.forests,
             trainer=self.trainer,
-            method=Method.WAVEFORM,
+            method=method,
             source=RAW,
             training_nodes=tuple(map(str, line.nodes)),
         )
@@ -272,6 +275,22 @@ class _Planner:
         return [self._typical(name) for name in names]
 
     def _typical(self, line: str) -> Planned:
+        request = self.request
+        tuned = tuned_to(self.site, sample_of(self.site, request.night, request.runs, request.profile), request.profile)
+        choice = choose(request.tuning, tuned.nsb, lambda: self._obstacle(line, tuned))
+        way = self._in_images if choice.level is TuningLevel.IMAGE else self._in_waveforms
+        plan, settings, warnings = way(line, tuned)
+        plan = plan.model_copy(update={"context": {**plan.context, CHOICE: choice.note}})
+        plan = complete(self.site, plan, self.trainer)
+        level, nodes = tuned.level_ghz, plan.context["test_nodes"]
+        found = find_existing(settings, level, nodes, self.existing, self.site.nightly.nsb_tolerance_ghz)
+        if found.fit is Fit.EQUAL and found.production != plan.context["production"]:
+            return Planned(found.text(), None, (), (choice.note,))
+        costs = plan_cost(self.site, plan)
+        offers = () if found.fit is Fit.NONE else (found.text(),)
+        return Planned(plan.title, plan, costs, (choice.note, self._saving(costs), *offers, *warnings))
+
+    def _in_images(self, line: str, tuned: Tuned) -> tuple[Plan, Settings, tuple[str, ...]]:
         request, warnings = self.request, list[str]()
 
         def restrict(nodes: Sequence[Node]) -> tuple[Node, ...]:
@@ -279,18 +298,32 @@ class _Planner:
             warnings.extend(found)
             return around.nodes
 
-        sample = sample_of(self.site, request.night, request.runs, request.profile)
-        keep = restrict if request.zenith else None
-        plan = build_plan(self.site, sample, line, request.profile, keep, request.name, self.trainer)
-        plan = complete(self.site, plan, self.trainer)
-        settings, nodes = tuned_settings(self.site, plan.context, self.trainer), plan.context["test_nodes"]
-        level = plan.context["nsb_level_ghz"]
-        found = find_existing(settings, level, nodes, self.existing, self.site.nightly.nsb_tolerance_ghz)
-        if found.fit is Fit.EQUAL and found.production != plan.context["production"]:
-            return Planned(found.text(), None, (), ())
-        costs = plan_cost(self.site, plan)
-        offers = () if found.fit is Fit.NONE else (found.text(),)
-        return Planned(plan.title, plan, costs, (self._saving(costs), *offers, *warnings))
+        plan = build_plan(self.site, tuned, line, restrict if request.zenith else None, request.name, self.trainer)
+        return plan, tuned_settings(self.site, plan.context, self.trainer), tuple(warnings)
+
+    def _in_waveforms(self, line: str, tuned: Tuned) -> tuple[Plan, Settings, tuple[str, ...]]:
+        asked, warnings = self._waveform_level(line, tuned)
+        plan = plan_waveform_tuning(asked, tuned.subruns, self.site, self.grid, TreeLister(self.site.base))
+        plan = plan.model_copy(update={"context": {**plan.context, **tuned.context}})
+        settings = self._settings(asked, asked.lines[0], Method.TUNED_WAVEFORM)
+        plan = _with_settings(plan, {line: settings}, asked.test_nodes)
+        return with_pull_request(plan, lstmcpipe_config(asked, self.site, self.grid), self.site), settings, warnings
+
+    def _waveform_level(self, line: str, tuned: Tuned) -> tuple[LevelRequest, tuple[str, ...]]:
+        lines = (self.grid.line(line),)
+        around, warnings = self._test_nodes(lines, self.grid.test_nodes)
+        name = self.request.name or production_name(self.site, tuned, TuningLevel.WAVEFORM, self.trainer)
+        version = self.site.nightly.lstchain_version
+        return LevelRequest(name, version, tuned.level_ghz, lines, around.nodes, self.cuts), warnings
+
+    def _obstacle(self, line: str, tuned: Tuned) -> str | None:
+        """Why the waveforms of this line cannot be simulated, if so."""
+        if line not in self.grid.lines:
+            return f"the grid of simulated raw events has no line {line}"
+        asked, _ = self._waveform_level(line, tuned)
+        missing = missing_raw(asked, self.site, self.grid, TreeLister(self.site.base))
+        more = f" and {len(missing) - 1} more folders" if len(missing) > 1 else ""
+        return f"there is no simtel file in {missing[0]}{more}" if missing else None
 
 
 def _with_settings(plan: Plan, settings: dict[str, Settings], nodes: Sequence[Node]) -> Plan:

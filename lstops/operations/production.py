@@ -12,7 +12,7 @@ from lstops.catalog.nights import find_run, night_runs, run_table
 from lstops.errors import DataError
 from lstops.night import Night
 from lstops.nsb.finder import RunNsb
-from lstops.nsb.sample import TypicalSubrun, sample_nsb
+from lstops.nsb.sample import SampleNsb, TypicalSubrun, sample_nsb
 from lstops.operations.nightly import layout_of, read_nsb, selected_runs
 from lstops.operations.trainers import comparison
 from lstops.production.grid import Node
@@ -25,6 +25,7 @@ from lstops.quality.datacheck import read_datacheck
 from lstops.quality.profiles import load_profile
 from lstops.quality.tables import SubrunTable
 from lstops.reduction.cuts import load_cuts
+from lstops.science.tune_nsb import TuningLevel
 from lstops.site.model import Site, Trainer
 from lstops.step.model import Plan
 
@@ -75,23 +76,58 @@ def sample_of(site: Site, night: Night | None, runs: Sequence[int], profile: str
     return Sample(chosen)
 
 
-def typical_subruns(site: Site, sample: Sample, profile: str | None = None) -> tuple[TypicalSubrun, ...]:
-    """The subruns of the sample whose NSB is nearest to the median of its runs, the nearest first.
+@dataclass(frozen=True)
+class Tuned:
+    """What a production is tuned to.
 
-    As many as the site tunes with; the DL1 of each is there, if that of any is.
+    Attributes
+    ----------
+    nsb : SampleNsb
+        Of the sample, with the recommendation of the selection.
+    subruns : tuple of str
+        DL1 of the typical subruns, relative to the site's base.
+    level_ghz : float
+        Median extra NSB of the runs.
+    """
+
+    sample: Sample
+    nsb: SampleNsb
+    subruns: tuple[str, ...]
+    level_ghz: float
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """What the context of a plan says about it."""
+        runs = sorted(self.sample.runs)
+        return {"night": self.sample.name, "sample_runs": runs, "nsb_level_ghz": self.level_ghz}
+
+
+def tuned_to(site: Site, sample: Sample, profile: str | None = None) -> Tuned:
+    """What a production for a sample of runs is tuned to.
 
     Raises
     ------
     DataError
-        If none has interleaved pedestals.
+        If the NSB of no run is known, or the DL1 was made by another version of lstchain.
     """
+    found = nsb_of_sample(site, sample, profile)
+    typical = typical_subruns(site, sample, found)
+    _require_version(site, typical)
+    nsb = {}
+    for night in sample.nights:
+        nsb.update(read_nsb(site, night, [run for run, n in sample.runs.items() if n == night])[0])
+    return Tuned(sample, found, tuple(_dl1(site, subrun) for subrun in typical), production_level_ghz(nsb))
+
+
+def nsb_of_sample(site: Site, sample: Sample, profile: str | None = None) -> SampleNsb:
+    """The NSB of a sample by its data check, what is recommended for it, and its typical subruns."""
     layout, version = layout_of(site), site.nightly.pipeline_version
     rules = load_profile(profile or site.nightly.profile).sample
     subruns = [read_datacheck(layout.absolute(layout.datacheck(n, version))).subruns for n in sample.nights]
     with catalog_session() as session:
         rows = [row for night in sample.nights for row in night_runs(session, night) if row.run_id in sample.runs]
         table = run_table(rows)
-    found = sample_nsb(
+    return sample_nsb(
         table.mean_diffuse_nsb_std_pe,
         SubrunTable.concatenate(subruns),
         table.run_number,
@@ -99,12 +135,30 @@ def typical_subruns(site: Site, sample: Sample, profile: str | None = None) -> t
         spread=rules.spread_typical_subruns,
         n_typical=rules.n_typical_subruns,
     )
+
+
+def typical_subruns(site: Site, sample: Sample, found: SampleNsb) -> tuple[TypicalSubrun, ...]:
+    """The subruns of the sample whose NSB is nearest to the median of its runs, the nearest first.
+
+    As many as the site tunes with; the DL1 of each is there, if that of any is.
+
+    Parameters
+    ----------
+    found : SampleNsb
+        Of this sample, see `nsb_of_sample`.
+
+    Raises
+    ------
+    DataError
+        If none has interleaved pedestals.
+    """
     if not found.typical:
         nights = ", ".join(night.iso for night in sample.nights)
         raise DataError(
             f"none of the {len(sample.runs)} runs of {nights} has a known NSB.",
             "name a night with good runs and interleaved pedestals; see `lstops why RUN` for the verdicts.",
         )
+    layout = layout_of(site)
     there = [t for t in found.typical if layout.absolute(_dl1(site, t)).exists()]
     return tuple(there or found.typical[:1])[: site.production.tuning_subruns]
 
@@ -151,16 +205,20 @@ def production_level_ghz(nsb: Mapping[int, RunNsb]) -> float:
     return max(0.0, round(statistics.median(run.extra_ghz for run in nsb.values()), 2))
 
 
-def production_name(site: Site, sample: Sample, level_ghz: float, trainer: Trainer = Trainer.LSTCHAIN) -> str:
-    """Name of a production tuned to data: what it is for, by whose software, at which level."""
-    return f"{sample.name}_v{site.nightly.lstchain_version}_nsb_tuning_{level_ghz:.2f}{name_suffix(trainer)}"
+def production_name(
+    site: Site, tuned: Tuned, level: TuningLevel = TuningLevel.IMAGE, trainer: Trainer = Trainer.LSTCHAIN
+) -> str:
+    """Name of a production tuned to data: what it is for, by whose software, how much NSB, and where it is put."""
+    where = "" if level is TuningLevel.IMAGE else f"_{level.value}"
+    version = site.nightly.lstchain_version
+    return f"{tuned.sample.name}_v{version}_nsb_tuning_{tuned.level_ghz:.2f}{where}{name_suffix(trainer)}"
 
 
 def build_plan(
-    site: Site, sample: Sample, line: str, profile: str | None = None, keep: NodeFilter | None = None,
-    name: str | None = None, trainer: Trainer = Trainer.LSTCHAIN,
+    site: Site, tuned: Tuned, line: str, keep: NodeFilter | None = None, name: str | None = None,
+    trainer: Trainer = Trainer.LSTCHAIN,
 ) -> Plan:  # fmt: skip
-    """The plan of the production that fits a sample of runs.
+    """The plan of the production whose images are tuned to a sample of runs.
 
     Parameters
     ----------
@@ -172,23 +230,12 @@ def build_plan(
         Of the production; default: night, version and level.
     trainer : Trainer
         Named in its context and settings; the steps are lstchain's.
-
-    Raises
-    ------
-    DataError
-        If the NSB of no run is known.
     """
     layout, nightly = layout_of(site), site.nightly
-    typical = typical_subruns(site, sample, profile)
-    _require_version(site, typical)
-    nsb = {}
-    for night in sample.nights:
-        nsb.update(read_nsb(site, night, [run for run, n in sample.runs.items() if n == night])[0])
-    level = production_level_ghz(nsb)
     request = TunedProductionRequest(
-        production=name or production_name(site, sample, level, trainer),
+        production=name or production_name(site, tuned, trainer=trainer),
         lstchain_version=nightly.lstchain_version,
-        subruns=tuple(_dl1(site, subrun) for subrun in typical),
+        subruns=tuned.subruns,
         cuts=load_cuts(site.cuts),
     )
     inventory = scan_inventory(layout, site.production.base_production, line)
@@ -197,9 +244,7 @@ def build_plan(
     plan = plan_tuned_production(request, site, inventory)
     context = {
         **plan.context,
-        "night": sample.name,
-        "sample_runs": sorted(sample.runs),
-        "nsb_level_ghz": level,
+        **tuned.context,
         "tailcut": nightly.tailcut,
         "test_nodes": [str(node) for node in inventory.test_nodes],
     }

@@ -18,6 +18,7 @@ from lstops.production.cost import StageCost, cost_table, plan_cost
 from lstops.production.needs import ZenithRange
 from lstops.production.request import ProductionRequest, check_request
 from lstops.production.trainer import parse_trainer
+from lstops.production.tuning import CHOICE, parse_tuning
 from lstops.site.model import Site
 from lstops.step.model import Plan, Stage, Step
 from lstops.step.plans import load_plan, save_plan
@@ -43,6 +44,7 @@ def request_of(params: Mapping[str, Any]) -> ProductionRequest:
         levels_ghz=(_number("nsb_ghz", given["nsb_ghz"]),) if "nsb_ghz" in given else (),
         name=given.get("name"),
         trainer=parse_trainer(given.get("trainer")),
+        tuning=parse_tuning(given.get("tuning")),
     )
     check_request(request)
     return request
@@ -139,4 +141,5 @@ def _markdown(plan: Plan, costs: Iterable[StageCost]) -> str:
 
     buffer = io.StringIO()
     Console(file=buffer, width=110, color_system=None).print(cost_table(plan.title, tuple(costs)))
-    return f"Plan `{plan.plan_id}`\n\n```\n{buffer.getvalue()}```\n"
+    note = f"{plan.context[CHOICE]}\n\n" if CHOICE in plan.context else ""
+    return f"Plan `{plan.plan_id}`\n\n{note}```\n{buffer.getvalue()}```\n"

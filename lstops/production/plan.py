@@ -6,16 +6,16 @@ worse than none.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from lstops.errors import ConfigError
 from lstops.production.grid import Node, Particle, parse_node
 from lstops.production.inventory import TRAINING, Dataset, Inventory, McFile, training_nodes
 from lstops.production.tuned_paths import TunedPaths
+from lstops.production.tuning import TuneRequest, tune_step
 from lstops.reduction.cuts import CutSet
+from lstops.science.tune_nsb import TuningLevel
 from lstops.site.layout import Layout
 from lstops.site.model import ForestSettings, Site
 from lstops.step.model import ArtifactKind, Input, Output, Plan, Stage, Step
@@ -127,46 +127,18 @@ class _Planner:
         return Input(name="config", kind=ArtifactKind.LSTCHAIN_CONFIG, path=self.paths.config)
 
     def _tune(self) -> Step:
-        simtel = self.request.simtel or self.site.production.tuning_simtel
-        if not simtel:
-            raise ConfigError(
-                "there is no simulation to tune the NSB with.",
-                "set production.tuning_simtel in the site file to showers of the base production (simtel, true p.e.).",
-            )
-        if PurePosixPath(simtel).is_absolute():
-            simtel = self.layout.relative(self.site.base / simtel)
-        if not self.request.subruns:
-            raise ConfigError("there is no subrun to tune the NSB with.", "name a night with good runs.")
-        data = [word for i in range(len(self.request.subruns)) for word in ("--data", f"{{in:data-{i}}}")]
-        command = ("python", "-m", "lstops.science.tune_nsb", "--level", "image", *data, "--simtel", "{in:simtel}",
-                   "--update", "{file:update.json}", "--output", "{out:config}",
-                   "--record", "{out:tuning}")  # fmt: skip
-        return self._step(
-            "tune",
-            f"NSB tuning of {self.request.production}",
-            self.request.production,
-            [command],
-            [
-                *(
-                    Input(name=f"data-{i}", kind=ArtifactKind.DL1, path=subrun)
-                    for i, subrun in enumerate(self.request.subruns)
-                ),
-                Input(name="simtel", kind=ArtifactKind.SIMTEL, path=simtel),
-            ],
-            [
-                Output(
-                    name="config",
-                    kind=ArtifactKind.LSTCHAIN_CONFIG,
-                    path=self.paths.config,
-                    expect={
-                        "sections": ["image_modifier", "tailcut", "energy_regression_features"],
-                        "values": {"image_modifier.increase_nsb": True},
-                    },
-                ),
-                Output(name="tuning", kind=ArtifactKind.FILE, path=self.paths.tuning),
-            ],
-            {"update.json": json.dumps(forest_update(self.site.production.forests), indent=1, sort_keys=True)},
+        request = self.request
+        tuning = TuneRequest(
+            production=request.production,
+            lstchain_version=request.lstchain_version,
+            level=TuningLevel.IMAGE,
+            subruns=request.subruns,
+            update=forest_update(self.site.production.forests),
+            config=self.paths.config,
+            record=self.paths.tuning,
+            simtel=request.simtel,
         )
+        return tune_step(tuning, self.site)
 
     def _all_nodes(self) -> list[list[McFile]]:
         return [files for nodes in (*self.train.values(), self.test) for files in nodes.values()]

@@ -56,6 +56,10 @@ def plan_command(
     trainer: Annotated[
         str | None, typer.Option(help="Of the forests: lstchain or accelerated; default: the site's.")
     ] = None,
+    tuning: Annotated[
+        str | None,
+        typer.Option(help="NSB of a night or runs: auto (default, as the selection recommends), image or waveform."),
+    ] = None,
     site: SiteOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and cost, store nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -70,6 +74,7 @@ def plan_command(
     from lstops.production.needs import ZenithRange
     from lstops.production.request import ProductionRequest
     from lstops.production.trainer import parse_trainer
+    from lstops.production.tuning import parse_tuning
     from lstops.site.model import load_site
 
     chosen = load_site(site)
@@ -88,6 +93,7 @@ def plan_command(
         name=name,
         lstchain_version=lstchain,
         trainer=parse_trainer(trainer),
+        tuning=parse_tuning(tuning),
     )
     planned = plan_request(chosen, request)
     paths = () if dry_run else store(chosen, planned)

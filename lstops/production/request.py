@@ -11,6 +11,7 @@ from lstops.production.from_lstmcpipe import DEFAULT_ROOTS
 from lstops.production.level import checked_level
 from lstops.production.naming import checked_name
 from lstops.production.needs import ZenithRange
+from lstops.production.tuning import Tuning
 from lstops.site.model import Trainer
 
 
@@ -32,6 +33,8 @@ class ProductionRequest:
         Every declination line and every test node.
     trainer : Trainer or None
         Of the forests; None: the site's. Those of a configuration of lstmcpipe are lstchain's.
+    tuning : Tuning
+        Where the NSB of data goes.
     """
 
     config: Path | None = None
@@ -48,6 +51,7 @@ class ProductionRequest:
     name: str | None = None
     lstchain_version: str | None = None
     trainer: Trainer | None = None
+    tuning: Tuning = Tuning.AUTO
 
 
 def check_request(request: ProductionRequest) -> None:
@@ -69,6 +73,11 @@ def check_request(request: ProductionRequest) -> None:
         raise ConfigError(
             f"the request names {' and '.join(sources) or 'no source'}.",
             "give one of CONFIG.yml, --night, --runs (their typical NSB) or --nsb (levels).",
+        )
+    if request.tuning is not Tuning.AUTO and not (request.night or request.runs):
+        raise ConfigError(
+            f"{sources[0]} is not tuned to data: there is nothing to tune in the {request.tuning.value}s.",
+            "leave out --tuning, or name a night or runs.",
         )
     sky = [request.target, request.lines, request.zenith, request.all_sky]
     if request.config and any(sky):

@@ -18,9 +18,10 @@ SAME_LEVEL_GHZ = 0.005
 
 
 class Method(str, Enum):
-    """Where the extra NSB is put in."""
+    """Where the extra NSB is put in, and whether its rate is given or measured with data."""
 
     WAVEFORM = "waveform"
+    TUNED_WAVEFORM = "waveform, tuned to data"
     IMAGE = "image"
 
 

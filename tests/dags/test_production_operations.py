@@ -20,7 +20,7 @@ from lstops.errors import ConfigError, DataError, ProductInvalid
 from lstops.nsb.match import MatchKind
 from lstops.operations.nightly import ingest, judge, layout_of
 from lstops.operations.planning import plan_request
-from lstops.operations.production import sample_of, typical_subruns
+from lstops.operations.production import nsb_of_sample, sample_of, typical_subruns
 from lstops.operations.production_run import plan_run, prepare, preview, request_of
 from lstops.operations.reduction import plan_reduction
 from lstops.operations.registration import register
@@ -90,7 +90,8 @@ def test_from_the_form_to_the_price(night: Site) -> None:
 def test_dl1_of_another_version_is_refused_and_nothing_planned(night: Site) -> None:
     layout = layout_of(night)
     request = request_of({**EMPTY, "night": str(NIGHT)})
-    (typical, *_) = typical_subruns(night, sample_of(night, NIGHT, ()))
+    sample = sample_of(night, NIGHT, ())
+    (typical, *_) = typical_subruns(night, sample, nsb_of_sample(night, sample))
     path = layout.absolute(layout.dl1_subrun(NIGHT, "v0.12", "tailcut84", typical.run_number, typical.subrun))
     path.parent.mkdir(parents=True, exist_ok=True)
     with tables.open_file(str(path), "w") as file:
