@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny import SIMTEL, site_at
 
 from lstops.errors import JobFailure
+from lstops.production.grid import known_grid
+from lstops.production.level import LevelRequest
 from lstops.production.simtel_plan import SimtelRequest, Tuning, event_source, plan_r0_to_dl1
+from lstops.production.waveform_plan import plan_waveform_tuning
+from lstops.reduction.cuts import load_cuts
 from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.manifest import ManifestStore
@@ -100,6 +106,33 @@ def test_both_tuning_tools_and_then_dl1(tiny_site: Path, subrun: str, level: str
     if level == "waveform":
         # the rate that the tool found is in the waveforms of real sim_telarray events
         assert pixel_noise(plan, site) > 1.05 * pixel_noise(untuned(site), site)
+
+
+def test_the_rate_of_several_subruns_is_in_the_raw_events_of_a_production(tiny_site: Path, subrun: str) -> None:
+    site, grid = site_at(tiny_site), known_grid()
+    line = replace(grid.line("dec_2276"), nodes=grid.line("dec_2276").nodes[:1])
+    asked = LevelRequest("tuned_waveforms", "0.12.3", 0.3, (line,), grid.test_nodes[:1], load_cuts())
+
+    def lister(folder: str, pattern: str) -> list[str]:
+        return [SIMTEL] if SIMTEL.endswith(pattern.rpartition(".")[2]) else []
+
+    plan = plan_waveform_tuning(asked, (subrun, subrun), site, grid, lister)
+    assert [stage.name for stage in plan.stages][:2] == ["tune", "r0_to_dl1"]
+    assert [run_step(plan, i, site).ending for i in (0, 1)] == [Ending.DONE] * 2
+    tuned = facts(plan, 0, site)["waveform_nsb_tuning"]
+    assert isinstance(tuned, dict)
+    record = json.loads((site.base / plan.steps()[0].outputs[1].path).read_text())
+    assert record["section"] == "waveform_nsb_tuning"
+    # lstchain's tool draws the noise anew each time, so that even one subrun does not give one number
+    measured = [one["nsb_tuning_rate_GHz"] for one in record["subruns"]]
+    assert len(measured) == 2
+    found = record["values"]["nsb_tuning_rate_GHz"]
+    assert found["value"] == tuned["nsb_tuning_rate_GHz"] == pytest.approx(sum(measured) / 2)
+    assert found["spread"] == pytest.approx(abs(measured[0] - measured[1]) / 2**0.5)
+    assert 0 < found["value"] < 1
+    config = json.loads((site.base / plan.steps()[0].primary.path).read_text())
+    assert config["tailcut"]["picture_thresh"] == asked.tailcut.picture_pe
+    assert facts(plan, 1, site)["events"] == 1
 
 
 def untuned(site: Site, **update: object) -> Plan:
