@@ -9,8 +9,10 @@ from pathlib import Path
 from lstops.catalog.database import catalog_session
 from lstops.catalog.productions import existing_productions, previous_cards
 from lstops.errors import ConfigError, TransportError
+from lstops.operations.given_config import lint_notes, require_plannable
 from lstops.operations.nightly import layout_of
 from lstops.operations.production import build_plan, sample_of, tuned_settings
+from lstops.operations.same_name import context_of, refuse_other_production, registered_as
 from lstops.operations.trainers import comparison, refuse_other_trainer, trusted_cards
 from lstops.production.branches import DAG_STAGES, with_branches
 from lstops.production.card_plan import CardSettings, with_report_cards
@@ -85,9 +87,9 @@ def plan_request(site: Site, request: ProductionRequest, grid: Grid | None = Non
     LstOpsError
         If it cannot be planned; the message says what and what helps.
     """
-    check_request(request)
+    request = check_request(request)
     if request.config is not None:
-        return (_from_config(site, request, request.config),)
+        return (_from_config(site, request, request.config, grid),)
     require_trainer(_trainer(site, request), request.lstchain_version or site.nightly.lstchain_version, site)
     existing, note = _existing(site)
     planner = _Planner(site, request, grid or known_grid(), existing)
@@ -111,9 +113,16 @@ def in_dag_stages(plan: Plan) -> Plan:
 
 
 def complete(site: Site, plan: Plan, trainer: Trainer = Trainer.LSTCHAIN) -> Plan:
-    """The plan with its trainer and report cards, in the stages and branches of the DAG."""
+    """The plan with its trainer and report cards, in the stages and branches of the DAG.
+
+    Raises
+    ------
+    ConfigError
+        If a registered production of this name has another trainer, or is another production.
+    """
     plan = with_trainer(plan, trainer, site)
     refuse_other_trainer(plan)
+    refuse_other_production(site, plan)
     settings = CardSettings(load_gates(site.production.gates), reference_text(), _previous_cards(site, plan))
     return with_branches(in_dag_stages(with_report_cards(plan, settings, site)))
 
@@ -145,11 +154,14 @@ def _existing(site: Site) -> tuple[tuple[Existing, ...], tuple[str, ...]]:
         return (), (f"existing productions were not looked for: {error.what}",)
 
 
-def _from_config(site: Site, request: ProductionRequest, path: Path) -> Planned:
+def _from_config(site: Site, request: ProductionRequest, path: Path, grid: Grid | None) -> Planned:
     config = read_config(path, request.lstchain_config)
+    require_plannable(config, request.name)
+    definition = read_production(config)
+    notes = lint_notes(config, definition, path, grid, request.despite_errors)
     plan = plan_from_lstmcpipe(
         LstmcpipePlanRequest(
-            definition=read_production(config),
+            definition=definition,
             site=site,
             lister=TreeLister(site.base),
             lstchain_version=request.lstchain_version,
@@ -159,13 +171,15 @@ def _from_config(site: Site, request: ProductionRequest, path: Path) -> Planned:
     # as it was given: writing thousands of steps anew takes longer than planning them
     text = path.read_text() if config.old is None else config.pipe
     plan = complete(site, with_pull_request(plan, text, site))
-    return Planned(plan.title, plan, plan_cost(site, plan), ())
+    return Planned(plan.title, plan, plan_cost(site, plan), notes)
 
 
 class _Planner:
     def __init__(self, site: Site, request: ProductionRequest, grid: Grid, existing: Sequence[Existing]) -> None:
-        self.site, self.request, self.grid, self.existing = site, request, grid, existing
+        self.request, self.grid, self.existing = request, grid, existing
         self.version = request.lstchain_version or site.nightly.lstchain_version
+        nightly = site.nightly.model_copy(update={"lstchain_version": self.version})
+        self.site = site.model_copy(update={"nightly": nightly})
         self.trainer = _trainer(site, request)
         self.cuts = load_cuts(site.cuts)
         self.declination = load_targets().find(request.target).dec_deg if request.target else None
@@ -216,9 +230,19 @@ class _Planner:
             same = found.fit is Fit.LACKS_NODES and found.production
             groups.setdefault(same or asked.production, []).append(line)
         return [Planned(r.text(), None, (), ()) for r in equal.values()] + [
-            self._planned_level(replace(asked, production=name, lines=tuple(members)), reuse, warnings)
+            self._planned_level(
+                replace(asked, production=name, lines=tuple(members), test_nodes=self._with_registered(name, nodes)),
+                reuse,
+                warnings,
+            )
             for name, members in groups.items()
         ]
+
+    def _with_registered(self, production: str, nodes: Sequence[Node]) -> tuple[Node, ...]:
+        """The test nodes of a plan under that name: those that it is registered with stay its own."""
+        there = {node for one in self.existing if one.name == production for node in one.test_nodes}
+        added = [node for node in self.grid.test_nodes if str(node) in there and node not in nodes]
+        return (*nodes, *added)
 
     def _planned_level(self, asked: LevelRequest, reuse: dict[str, Reuse], warnings: tuple[str, ...]) -> Planned:
         plan = plan_level(asked, self.site, self.grid, TreeLister(self.site.base))
@@ -258,8 +282,10 @@ class _Planner:
         )
 
     def _reuse(self, settings: Settings, level: float, nodes: Sequence[Node]) -> Reuse:
-        tolerance = self.site.nightly.nsb_tolerance_ghz
-        return find_existing(settings, level, tuple(map(str, nodes)), self.existing, tolerance)
+        return self._reuse_named(settings, level, tuple(map(str, nodes)))
+
+    def _reuse_named(self, settings: Settings, level: float, nodes: Sequence[str]) -> Reuse:
+        return find_existing(settings, level, nodes, self.existing, self.site.nightly.nsb_tolerance_ghz)
 
     # -- data -----------------------------------------------------------------------------------------------------
     def typical(self) -> list[Planned]:
@@ -272,25 +298,43 @@ class _Planner:
         return [self._typical(name) for name in names]
 
     def _typical(self, line: str) -> Planned:
-        request, warnings = self.request, list[str]()
-
-        def restrict(nodes: Sequence[Node]) -> tuple[Node, ...]:
-            around, found = self._test_nodes([self.grid.line(line)] if self.declination is None else [], nodes)
-            warnings.extend(found)
-            return around.nodes
-
-        sample = sample_of(self.site, request.night, request.runs, request.profile)
-        keep = restrict if request.zenith else None
-        plan = build_plan(self.site, sample, line, request.profile, keep, request.name, self.trainer)
-        plan = complete(self.site, plan, self.trainer)
-        settings, nodes = tuned_settings(self.site, plan.context, self.trainer), plan.context["test_nodes"]
-        level = plan.context["nsb_level_ghz"]
-        found = find_existing(settings, level, nodes, self.existing, self.site.nightly.nsb_tolerance_ghz)
-        if found.fit is Fit.EQUAL and found.production != plan.context["production"]:
+        plan, warnings = self._plan_typical(line, self.request.name)
+        found = self._reuse_typical(plan)
+        own = str(plan.context["production"])
+        if found.fit is Fit.EQUAL and found.production != own:
             return Planned(found.text(), None, (), ())
+        name = found.production if found.fit is Fit.LACKS_NODES and found.production else own
+        # tuned with other subruns everything that is there would be made anew
+        if (subruns := self._registered_subruns(name, line)) or name != own:
+            plan, warnings = self._plan_typical(line, name, subruns)
+        plan = complete(self.site, plan, self.trainer)
         costs = plan_cost(self.site, plan)
         offers = () if found.fit is Fit.NONE else (found.text(),)
         return Planned(plan.title, plan, costs, (self._saving(costs), *offers, *warnings))
+
+    def _plan_typical(self, line: str, name: str | None, subruns: Sequence[str] = ()) -> tuple[Plan, tuple[str, ...]]:
+        """The plan under a name, if one is given, with the warnings about its test nodes."""
+        request, warnings = self.request, list[str]()
+
+        def restrict(nodes: Sequence[Node]) -> Sequence[Node]:
+            around, found = self._test_nodes([self.grid.line(line)] if self.declination is None else [], nodes)
+            warnings.extend(found)
+            there = {node for one in self.existing if one.name == name for node in one.test_nodes}
+            return [node for node in nodes if node in around.nodes or str(node) in there]
+
+        sample = sample_of(self.site, request.night, request.runs, request.profile)
+        keep = restrict if request.zenith else None
+        plan = build_plan(self.site, sample, line, request.profile, keep, name, self.trainer, subruns)
+        return plan, tuple(warnings)
+
+    def _reuse_typical(self, plan: Plan) -> Reuse:
+        settings, nodes = tuned_settings(self.site, plan.context, self.trainer), plan.context["test_nodes"]
+        return self._reuse_named(settings, plan.context["nsb_level_ghz"], nodes)
+
+    def _registered_subruns(self, production: str, line: str) -> tuple[str, ...]:
+        """The subruns that a production was tuned with; none if it is not registered."""
+        rows = [row for row in registered_as(production) if row.line == line]
+        return tuple(context_of(self.site, rows[0]).get("subruns", ())) if rows else ()
 
 
 def _with_settings(plan: Plan, settings: dict[str, Settings], nodes: Sequence[Node]) -> Plan:

@@ -126,8 +126,8 @@ def _require_version(site: Site, typical: Sequence[TypicalSubrun]) -> None:
             raise DataError(
                 f"{path} was made by lstchain {found}, the Monte Carlo would be by {wanted}, whose standard "
                 "configuration (`lstchain_dump_config --mc`) is not that of the data.",
-                f"add lstchain {found} to `environments` of the site file and plan with it "
-                f"(`nightly.lstchain_version`), or wait for DL1 of {wanted}.",
+                f"add lstchain {found} to `environments` of the site file and plan with it (--lstchain, in the form "
+                f"lstchain_version), or wait for DL1 of {wanted}.",
             )
 
 
@@ -158,7 +158,7 @@ def production_name(site: Site, sample: Sample, level_ghz: float, trainer: Train
 
 def build_plan(
     site: Site, sample: Sample, line: str, profile: str | None = None, keep: NodeFilter | None = None,
-    name: str | None = None, trainer: Trainer = Trainer.LSTCHAIN,
+    name: str | None = None, trainer: Trainer = Trainer.LSTCHAIN, subruns: Sequence[str] = (),
 ) -> Plan:  # fmt: skip
     """The plan of the production that fits a sample of runs.
 
@@ -172,6 +172,8 @@ def build_plan(
         Of the production; default: night, version and level.
     trainer : Trainer
         Named in its context and settings; the steps are lstchain's.
+    subruns : sequence of str
+        DL1 to tune with; default: the typical subruns of the sample.
 
     Raises
     ------
@@ -188,7 +190,7 @@ def build_plan(
     request = TunedProductionRequest(
         production=name or production_name(site, sample, level, trainer),
         lstchain_version=nightly.lstchain_version,
-        subruns=tuple(_dl1(site, subrun) for subrun in typical),
+        subruns=tuple(subruns) or tuple(_dl1(site, subrun) for subrun in typical),
         cuts=load_cuts(site.cuts),
     )
     inventory = scan_inventory(layout, site.production.base_production, line)
