@@ -171,7 +171,7 @@ def _from_config(site: Site, request: ProductionRequest, path: Path, grid: Grid 
     # as it was given: writing thousands of steps anew takes longer than planning them
     text = path.read_text() if config.old is None else config.pipe
     plan = complete(site, with_pull_request(plan, text, site))
-    return Planned(plan.title, plan, plan_cost(site, plan), notes)
+    return Planned(plan.title, plan, plan_cost(site, plan), (*notes, *_existing(site)[1]))
 
 
 class _Planner:

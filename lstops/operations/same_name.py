@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lstops.catalog.database import catalog_session
+from lstops.catalog.database import catalog_session, finite
 from lstops.catalog.productions import all_productions
 from lstops.catalog.tables import ProductionRow
 from lstops.errors import ConfigError, TransportError
 from lstops.operations.nightly import layout_of
+from lstops.science.mc_config import merge_into
 from lstops.site.model import Site
-from lstops.step.model import Plan
+from lstops.step.model import ArtifactKind, Plan
 from lstops.step.plans import load_plan
 
 _SETTINGS, _CONFIGURATION, _CUTS = "settings_sha256", "configuration_sha256", "cuts_sha256"
+#: of the step that writes the lstchain configuration: what it changes
+_UPDATE = "update.json"
 
 
 def registered_as(name: str) -> tuple[ProductionRow, ...]:
@@ -68,12 +73,24 @@ def _differences(site: Site, plan: Plan, row: ProductionRow) -> Iterator[str]:
         wanted = context[_SETTINGS].get(row.line)
         if _other(row.facts.get(_SETTINGS), wanted):
             yield "other settings (cleaning, cuts, forests, kind of tuning, source or training nodes)"
+        elif wanted is None and _changes(plan, row.config):
+            yield "another lstchain configuration, which the lines of a production share"
         elif wanted and not row.facts.get(_SETTINGS) and _CONFIGURATION in context_of(site, row):
             yield "it was made from a configuration of lstmcpipe"
     elif row.facts.get(_SETTINGS):
         yield "it was not made from a configuration of lstmcpipe"
     elif _other(context_of(site, row).get(_CONFIGURATION), context.get(_CONFIGURATION)):
         yield "another configuration (lstmcpipe's or lstchain's)"
+
+
+def _changes(plan: Plan, config: Mapping[str, Any]) -> bool:
+    """Whether the lstchain configuration of the plan has other values than that which is registered."""
+    made = next((s for s in plan.steps() if s.primary.kind is ArtifactKind.LSTCHAIN_CONFIG), None)
+    if not config or made is None or _UPDATE not in made.files:
+        return False
+    changed = copy.deepcopy(dict(config))
+    merge_into(changed, finite(json.loads(made.files[_UPDATE])))  # as the catalogue holds it
+    return changed != config
 
 
 def _other(registered: str | None, wanted: str | None) -> bool:

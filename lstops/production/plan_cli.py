@@ -101,7 +101,7 @@ def plan_command(
     console = Console()
     for found in planned:
         shown = cost_table(found.title, found.costs) if found.plan else found.title
-        console.print(shown, *(f"- {note}" for note in found.notes), sep="\n")
+        console.print(shown, *(f"- {note}" for note in found.notes), sep="\n", markup=False)
     if len(planned) > 1:
         typer.echo(f"together: {sum(p.cpu_h for p in planned):.2f} CPU hours")
     for path in paths:

@@ -13,6 +13,7 @@ from lstops.catalog.database import catalog_session
 from lstops.catalog.productions import RegisteredProduction, register_production, withdraw
 from lstops.errors import ConfigError
 from lstops.operations.planning import plan_request, store
+from lstops.operations.same_name import refuse_other_production
 from lstops.production.request import ProductionRequest
 from lstops.site.model import ForestSettings, Site
 from lstops.step.model import Plan
@@ -34,7 +35,7 @@ def planned(site: Site, request: ProductionRequest) -> Plan:
     return found.plan
 
 
-def register(site: Site, request: ProductionRequest, **changes: Any) -> Plan:
+def register(site: Site, request: ProductionRequest) -> Plan:
     """Plan, store and register as if it had been made."""
     found = plan_request(site, request)
     store(site, found)
@@ -46,9 +47,10 @@ def register(site: Site, request: ProductionRequest, **changes: Any) -> Plan:
         "test_nodes": context.get("test_nodes", []),
         "cuts_sha256": context.get("cuts_sha256", ""),
     }
+    updates = [step.files["update.json"] for step in plan.steps() if "update.json" in step.files]
     production = RegisteredProduction(
-        context["production"], LINE, plan.lstchain_version, "tailcut84", context["nsb_ghz"], "m", "0" * 64, "i", {},
-        facts, plan.plan_id,
+        context["production"], LINE, plan.lstchain_version, "tailcut84", context["nsb_ghz"], "m", "0" * 64, "i",
+        json.loads("".join(updates) or "{}"), facts, plan.plan_id,
     )  # fmt: skip
     with catalog_session() as session:
         register_production(session, production)
@@ -94,6 +96,19 @@ def test_other_forests_or_cuts_under_the_same_automatic_name_are_refused(crab: S
     assert planned(other, at(name="small")).context["production"] == "small"
     with pytest.raises(ConfigError, match="other cuts"):
         planned(crab.model_copy(update={"cuts": "small"}), at())
+
+
+def test_lines_of_one_production_share_their_configuration(crab: Site) -> None:
+    def on_another_line(plan: Plan) -> Plan:
+        return plan.model_copy(update={"context": {**plan.context, "settings_sha256": {"dec_3476": "of that line"}}})
+
+    plan = register(crab, at(name="mine"))
+    refuse_other_production(crab, on_another_line(plan))
+    forests = crab.production.model_copy(update={"forests": ForestSettings(n_estimators=7)})
+    small = planned(crab.model_copy(update={"production": forests}), at(name="small"))
+    taken = small.model_copy(update={"context": {**small.context, "production": "mine"}})
+    with pytest.raises(ConfigError, match="another lstchain configuration, which the lines of a production share"):
+        refuse_other_production(crab, on_another_line(taken))
 
 
 def test_only_the_missing_test_nodes_are_planned_and_the_others_stay(crab: Site) -> None:
