@@ -20,14 +20,15 @@ Say **one** of these:
 - a `night` or `runs`: their typical NSB is measured and put into the Monte Carlo as the selection recommends: into the
   images of the dark one (`lstchain_tune_nsb`, `lstchain_dl1ab`), or, where it is high, into the waveforms from R0 on
   (`lstchain_tune_nsb_waveform`), if the raw events are there; the plan says which, and why;
-- `nsb_ghz` with a `target` or `line` and a `zenith_range`: that level is simulated in the waveforms, from R0 on, and
-  only on the nodes that are needed;
-- `config`: a configuration of lstmcpipe, as it is.
+- `nsb_ghz` with a `target` or `line` and a `zenith_range`, or with `all_sky`: that level is simulated in the waveforms,
+  from R0 on, and only on the nodes that are needed;
+- `config`: a configuration of lstmcpipe, as it is. One whose lint has errors is refused, unless `despite_errors` says
+  otherwise.
 
 Random forests are trained, the test nodes go through them, and IRFs are made. Before anything is computed the price is
 worked out; above the limit of the site (`production.approval_cpu_h`) a person has to approve it, on the run's page.
 At the end comes a report card, and the production is registered if it passes the gates (`config/gates`); `nightly` then
-finds it. An equal one that is registered already is not made again.
+finds it. An equal one that is registered already is not made again, and a name that another production has is refused.
 
 Every declination line goes through its stages (group `line`) at its own pace; the data of the test nodes (group
 `common`) are made meanwhile, and waited for when the line comes to its DL2. A node that fails takes nothing with it but
@@ -87,11 +88,30 @@ PARAMS = {
         pattern=r"^\d+(\.\d+)?(:\d+(\.\d+)?)?$",
         section="Part of the sky",
     ),
+    "all_sky": Param(
+        False,
+        type="boolean",
+        title="All of the sky",
+        description="Every declination line and every test node; with a level, and without target, line and zeniths.",
+        section="Part of the sky",
+    ),
     "config": optional_text(
         "Configuration of lstmcpipe",
         "Absolute path of the YAML, on the Airflow host, with its lstchain JSON beside it.",
         pattern=r"^/.+\.ya?ml$",
         section="From a configuration",
+    ),
+    "despite_errors": Param(
+        False,
+        type="boolean",
+        title="Despite errors",
+        description="Run the configuration although its lint has errors; else they are named and nothing is planned.",
+        section="From a configuration",
+    ),
+    "lstchain_version": optional_text(
+        "Version of lstchain",
+        "Such as 0.12.3, one of the site's environments; empty: the configuration's, or the site's.",
+        pattern=r"^\d+(\.\d+)+$",
     ),
     "name": optional_text(
         "Name", "Name of the production; empty: from date, version and level.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"

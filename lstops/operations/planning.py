@@ -9,8 +9,10 @@ from pathlib import Path
 from lstops.catalog.database import catalog_session
 from lstops.catalog.productions import existing_productions, previous_cards
 from lstops.errors import ConfigError, TransportError
+from lstops.operations.given_config import lint_notes, require_plannable
 from lstops.operations.nightly import layout_of
 from lstops.operations.production import Tuned, build_plan, production_name, sample_of, tuned_settings, tuned_to
+from lstops.operations.same_name import context_of, refuse_other_production, registered_as
 from lstops.operations.trainers import comparison, refuse_other_trainer, trusted_cards
 from lstops.production.branches import DAG_STAGES, with_branches
 from lstops.production.card_plan import CardSettings, with_report_cards
@@ -88,9 +90,9 @@ def plan_request(site: Site, request: ProductionRequest, grid: Grid | None = Non
     LstOpsError
         If it cannot be planned; the message says what and what helps.
     """
-    check_request(request)
+    request = check_request(request)
     if request.config is not None:
-        return (_from_config(site, request, request.config),)
+        return (_from_config(site, request, request.config, grid),)
     require_trainer(_trainer(site, request), request.lstchain_version or site.nightly.lstchain_version, site)
     existing, note = _existing(site)
     planner = _Planner(site, request, grid or known_grid(), existing)
@@ -114,9 +116,16 @@ def in_dag_stages(plan: Plan) -> Plan:
 
 
 def complete(site: Site, plan: Plan, trainer: Trainer = Trainer.LSTCHAIN) -> Plan:
-    """The plan with its trainer and report cards, in the stages and branches of the DAG."""
+    """The plan with its trainer and report cards, in the stages and branches of the DAG.
+
+    Raises
+    ------
+    ConfigError
+        If a registered production of this name has another trainer, or is another production.
+    """
     plan = with_trainer(plan, trainer, site)
     refuse_other_trainer(plan)
+    refuse_other_production(site, plan)
     settings = CardSettings(load_gates(site.production.gates), reference_text(), _previous_cards(site, plan))
     return with_branches(in_dag_stages(with_report_cards(plan, settings, site)))
 
@@ -148,11 +157,14 @@ def _existing(site: Site) -> tuple[tuple[Existing, ...], tuple[str, ...]]:
         return (), (f"existing productions were not looked for: {error.what}",)
 
 
-def _from_config(site: Site, request: ProductionRequest, path: Path) -> Planned:
+def _from_config(site: Site, request: ProductionRequest, path: Path, grid: Grid | None) -> Planned:
     config = read_config(path, request.lstchain_config)
+    require_plannable(config, request.name)
+    definition = read_production(config)
+    notes = lint_notes(config, definition, path, grid, request.despite_errors)
     plan = plan_from_lstmcpipe(
         LstmcpipePlanRequest(
-            definition=read_production(config),
+            definition=definition,
             site=site,
             lister=TreeLister(site.base),
             lstchain_version=request.lstchain_version,
@@ -162,13 +174,15 @@ def _from_config(site: Site, request: ProductionRequest, path: Path) -> Planned:
     # as it was given: writing thousands of steps anew takes longer than planning them
     text = path.read_text() if config.old is None else config.pipe
     plan = complete(site, with_pull_request(plan, text, site))
-    return Planned(plan.title, plan, plan_cost(site, plan), ())
+    return Planned(plan.title, plan, plan_cost(site, plan), (*notes, *_existing(site)[1]))
 
 
 class _Planner:
     def __init__(self, site: Site, request: ProductionRequest, grid: Grid, existing: Sequence[Existing]) -> None:
-        self.site, self.request, self.grid, self.existing = site, request, grid, existing
+        self.request, self.grid, self.existing = request, grid, existing
         self.version = request.lstchain_version or site.nightly.lstchain_version
+        nightly = site.nightly.model_copy(update={"lstchain_version": self.version})
+        self.site = site.model_copy(update={"nightly": nightly})
         self.trainer = _trainer(site, request)
         self.cuts = load_cuts(site.cuts)
         self.declination = load_targets().find(request.target).dec_deg if request.target else None
@@ -219,9 +233,22 @@ class _Planner:
             same = found.fit is Fit.LACKS_NODES and found.production
             groups.setdefault(same or asked.production, []).append(line)
         return [Planned(r.text(), None, (), ()) for r in equal.values()] + [
-            self._planned_level(replace(asked, production=name, lines=tuple(members)), reuse, warnings)
+            self._planned_level(
+                replace(asked, production=name, lines=tuple(members), test_nodes=self._with_registered(name, nodes)),
+                reuse,
+                warnings,
+            )
             for name, members in groups.items()
         ]
+
+    def _with_registered(self, production: str, nodes: Sequence[Node]) -> tuple[Node, ...]:
+        """The test nodes of a plan under that name: those that it is registered with stay its own."""
+        there = self._registered_nodes(production)
+        added = [node for node in self.grid.test_nodes if str(node) in there and node not in nodes]
+        return (*nodes, *added)
+
+    def _registered_nodes(self, production: str | None) -> set[str]:
+        return {node for one in self.existing if one.name == production for node in one.test_nodes}
 
     def _planned_level(self, asked: LevelRequest, reuse: dict[str, Reuse], warnings: tuple[str, ...]) -> Planned:
         plan = plan_level(asked, self.site, self.grid, TreeLister(self.site.base))
@@ -261,8 +288,10 @@ class _Planner:
         )
 
     def _reuse(self, settings: Settings, level: float, nodes: Sequence[Node]) -> Reuse:
-        tolerance = self.site.nightly.nsb_tolerance_ghz
-        return find_existing(settings, level, tuple(map(str, nodes)), self.existing, tolerance)
+        return self._reuse_named(settings, level, tuple(map(str, nodes)))
+
+    def _reuse_named(self, settings: Settings, level: float, nodes: Sequence[str]) -> Reuse:
+        return find_existing(settings, level, nodes, self.existing, self.site.nightly.nsb_tolerance_ghz)
 
     # -- data -----------------------------------------------------------------------------------------------------
     def typical(self) -> list[Planned]:
@@ -279,51 +308,62 @@ class _Planner:
         tuned = tuned_to(self.site, sample_of(self.site, request.night, request.runs, request.profile), request.profile)
         choice = choose(request.tuning, tuned.nsb, lambda: self._obstacle(line, tuned))
         way = self._in_images if choice.level is TuningLevel.IMAGE else self._in_waveforms
-        plan, settings, warnings = way(line, tuned)
+        plan, settings, warnings = way(line, tuned, request.name)
+        found = self._reuse_named(settings, tuned.level_ghz, plan.context["test_nodes"])
+        own = str(plan.context["production"])
+        if found.fit is Fit.EQUAL and found.production != own:
+            return Planned(found.text(), None, (), (choice.note,))
+        name = found.production if found.fit is Fit.LACKS_NODES and found.production else own
+        # tuned with other subruns everything that is there would be made anew
+        if (subruns := self._registered_subruns(name, line)) or name != own:
+            plan, _, warnings = way(line, replace(tuned, subruns=subruns or tuned.subruns), name)
         plan = plan.model_copy(update={"context": {**plan.context, CHOICE: choice.note}})
         plan = complete(self.site, plan, self.trainer)
-        level, nodes = tuned.level_ghz, plan.context["test_nodes"]
-        found = find_existing(settings, level, nodes, self.existing, self.site.nightly.nsb_tolerance_ghz)
-        if found.fit is Fit.EQUAL and found.production != plan.context["production"]:
-            return Planned(found.text(), None, (), (choice.note,))
         costs = plan_cost(self.site, plan)
         offers = () if found.fit is Fit.NONE else (found.text(),)
         return Planned(plan.title, plan, costs, (choice.note, self._saving(costs), *offers, *warnings))
 
-    def _in_images(self, line: str, tuned: Tuned) -> tuple[Plan, Settings, tuple[str, ...]]:
-        request, warnings = self.request, list[str]()
+    def _in_images(self, line: str, tuned: Tuned, name: str | None) -> tuple[Plan, Settings, tuple[str, ...]]:
+        warnings = list[str]()
 
-        def restrict(nodes: Sequence[Node]) -> tuple[Node, ...]:
+        def restrict(nodes: Sequence[Node]) -> Sequence[Node]:
             around, found = self._test_nodes([self.grid.line(line)] if self.declination is None else [], nodes)
             warnings.extend(found)
-            return around.nodes
+            there = self._registered_nodes(name)
+            return [node for node in nodes if node in around.nodes or str(node) in there]
 
-        plan = build_plan(self.site, tuned, line, restrict if request.zenith else None, request.name, self.trainer)
+        keep = restrict if self.request.zenith else None
+        plan = build_plan(self.site, tuned, line, keep, name, self.trainer)
         return plan, tuned_settings(self.site, plan.context, self.trainer), tuple(warnings)
 
-    def _in_waveforms(self, line: str, tuned: Tuned) -> tuple[Plan, Settings, tuple[str, ...]]:
-        asked, warnings = self._waveform_level(line, tuned)
+    def _in_waveforms(self, line: str, tuned: Tuned, name: str | None) -> tuple[Plan, Settings, tuple[str, ...]]:
+        asked, warnings = self._waveform_level(line, tuned, name)
         plan = plan_waveform_tuning(asked, tuned.subruns, self.site, self.grid, TreeLister(self.site.base))
         plan = plan.model_copy(update={"context": {**plan.context, **tuned.context}})
         settings = self._settings(asked, asked.lines[0], Method.TUNED_WAVEFORM)
         plan = _with_settings(plan, {line: settings}, asked.test_nodes)
         return with_pull_request(plan, lstmcpipe_config(asked, self.site, self.grid), self.site), settings, warnings
 
-    def _waveform_level(self, line: str, tuned: Tuned) -> tuple[LevelRequest, tuple[str, ...]]:
+    def _waveform_level(self, line: str, tuned: Tuned, name: str | None) -> tuple[LevelRequest, tuple[str, ...]]:
         lines = (self.grid.line(line),)
         around, warnings = self._test_nodes(lines, self.grid.test_nodes)
-        name = self.request.name or production_name(self.site, tuned, TuningLevel.WAVEFORM, self.trainer)
-        version = self.site.nightly.lstchain_version
-        return LevelRequest(name, version, tuned.level_ghz, lines, around.nodes, self.cuts), warnings
+        name = name or production_name(self.site, tuned, TuningLevel.WAVEFORM, self.trainer)
+        nodes = self._with_registered(name, around.nodes)
+        return LevelRequest(name, self.version, tuned.level_ghz, lines, nodes, self.cuts), warnings
 
     def _obstacle(self, line: str, tuned: Tuned) -> str | None:
         """Why the waveforms of this line cannot be simulated, if so."""
         if line not in self.grid.lines:
             return f"the grid of simulated raw events has no line {line}"
-        asked, _ = self._waveform_level(line, tuned)
+        asked, _ = self._waveform_level(line, tuned, self.request.name)
         missing = missing_raw(asked, self.site, self.grid, TreeLister(self.site.base))
         more = f" and {len(missing) - 1} more folders" if len(missing) > 1 else ""
         return f"there is no simtel file in {missing[0]}{more}" if missing else None
+
+    def _registered_subruns(self, production: str, line: str) -> tuple[str, ...]:
+        """The subruns that a production was tuned with; none if it is not registered."""
+        rows = [row for row in registered_as(production) if row.line == line]
+        return tuple(context_of(self.site, rows[0]).get("subruns", ())) if rows else ()
 
 
 def _with_settings(plan: Plan, settings: dict[str, Settings], nodes: Sequence[Node]) -> Plan:

@@ -180,8 +180,8 @@ def _require_version(site: Site, typical: Sequence[TypicalSubrun]) -> None:
             raise DataError(
                 f"{path} was made by lstchain {found}, the Monte Carlo would be by {wanted}, whose standard "
                 "configuration (`lstchain_dump_config --mc`) is not that of the data.",
-                f"add lstchain {found} to `environments` of the site file and plan with it "
-                f"(`nightly.lstchain_version`), or wait for DL1 of {wanted}.",
+                f"add lstchain {found} to `environments` of the site file and plan with it (--lstchain, in the form "
+                f"lstchain_version), or wait for DL1 of {wanted}.",
             )
 
 

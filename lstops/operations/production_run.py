@@ -43,17 +43,25 @@ def request_of(params: Mapping[str, Any]) -> ProductionRequest:
         zenith=ZenithRange.parse(given["zenith_range"]) if "zenith_range" in given else None,
         levels_ghz=(_number("nsb_ghz", given["nsb_ghz"]),) if "nsb_ghz" in given else (),
         name=given.get("name"),
+        all_sky=_switch("all_sky", given.get("all_sky", False)),
+        lstchain_version=given.get("lstchain_version"),
         trainer=parse_trainer(given.get("trainer")),
         tuning=parse_tuning(given.get("tuning")),
+        despite_errors=_switch("despite_errors", given.get("despite_errors", False)),
     )
-    check_request(request)
-    return request
+    return check_request(request)
 
 
 def _number(field: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{field} is {value!r}, no number.", f"give {field} in GHz, such as 0.14.")
     return float(value)
+
+
+def _switch(field: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{field} is {value!r}, neither true nor false.", f"give {field} as true or false.")
+    return value
 
 
 def _runs(value: Any) -> tuple[int, ...]:

@@ -180,7 +180,7 @@ def main() -> None:
         environ = {**os.environ, "LSTOPS_SITE": str(site_file)}
         config, root = options.config or write_all_sky(site, grid, Path(folder)), f"{site.base}/"
         steps = make_raw(site, config, root if options.config is None else DEFAULT_ROOTS[0][0])
-        words = ["--lstchain", _VERSION] if options.config else ["--root", f"{root}="]
+        words = ["--lstchain", _VERSION, "--despite-errors"] if options.config else ["--root", f"{root}="]
         seconds = cpu_s(["production", "plan", str(config), "--dry-run", *words], environ)
         table.add_row(f"production plan {config.name}", str(steps), f"{seconds:.2f}")
         plan = many_levels(site, grid, options.steps)

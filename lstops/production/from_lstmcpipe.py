@@ -85,7 +85,8 @@ class _Planner:
         version = request.lstchain_version or definition.lstchain_version
         if version is None:
             raise ConfigError(
-                f"environment {definition.conda_env!r} does not say which lstchain it has.", "give the version."
+                f"environment {definition.conda_env!r} does not say which lstchain it has.",
+                "give the version of lstchain (--lstchain, in the form lstchain_version).",
             )
         if definition.chain is None and request.changes is None:
             raise ConfigError(f"{definition.prod_id} has no lstchain configuration.", "give it with --lstchain-config.")

@@ -63,12 +63,17 @@ def checked_level(level_ghz: float) -> float:
     Raises
     ------
     ConfigError
-        If it is negative or absurd.
+        If it is negative or absurd, or finer than names of productions are.
     """
     if not 0 <= level_ghz <= MAX_NSB_GHZ:
         raise ConfigError(
             f"{level_ghz:g} GHz is no level of extra NSB.",
             f"give 0 (dark) to {MAX_NSB_GHZ:g} GHz; the standard grid reaches from 0.00 to 2.34.",
+        )
+    if level_ghz != round(level_ghz, 2):
+        raise ConfigError(
+            f"a level of {level_ghz:g} GHz is finer than names of productions say: they have two decimals.",
+            f"give {level_ghz:.2f}.",
         )
     return level_ghz + 0.0  # -0.0 is dark too
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from lstops.errors import ConfigError
 from lstops.production import rules_chain, rules_names, rules_stages
 from lstops.production.config import ProductionConfig, find_lstchain_config, read_pipe
-from lstops.production.definition import read_production
+from lstops.production.definition import ProductionDefinition, read_production
 from lstops.production.documents import InvalidProductionError, Problem
 from lstops.production.findings import Finding, LintContext, Rule, Severity, Tree
 from lstops.production.grid import Grid, known_grid
@@ -49,6 +49,17 @@ def lint(context: LintContext) -> tuple[Finding, ...]:
     """Apply every rule; errors come first."""
     findings = [finding for rule in all_rules() for finding in rule(context)]
     return tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity]))
+
+
+def lint_read(
+    config: ProductionConfig,
+    definition: ProductionDefinition,
+    path: Path,
+    grid: Grid | None = None,
+    tree: Tree | None = None,
+) -> tuple[Finding, ...]:
+    """Lint a configuration that was read from `path`, among the other levels of its grid; errors come first."""
+    return lint(LintContext(config, definition, grid or known_grid(), *find_siblings(path), tree))
 
 
 def from_problem(problem: Problem) -> Finding:
@@ -122,8 +133,7 @@ def lint_file(
     else:
         prod_id = pipe.prod_id
         config = ProductionConfig(pipe=pipe, chain=chain, path=path, chain_path=chain_path, old=old)
-        context = LintContext(config, read_production(config), grid or known_grid(), *find_siblings(path), tree)
-        findings += lint(context)
+        findings += lint_read(config, read_production(config), path, grid, tree)
     findings.sort(key=lambda finding: _ORDER[finding.severity])
     return LintReport(
         path=str(path),

@@ -60,6 +60,9 @@ def plan_command(
         str | None,
         typer.Option(help="NSB of a night or runs: auto (default, as the selection recommends), image or waveform."),
     ] = None,
+    despite_errors: Annotated[
+        bool, typer.Option("--despite-errors", help="Plan CONFIG.yml although its lint has errors.")
+    ] = False,
     site: SiteOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and cost, store nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -88,12 +91,13 @@ def plan_command(
         target=target,
         lines=tuple(word.strip() for word in line.split(",")) if line else (),
         zenith=ZenithRange.parse(zenith_range) if zenith_range else None,
-        levels_ghz=tuple(_numbers(nsb, float, "NSB level")),
+        levels_ghz=tuple(levels_of(nsb)),
         all_sky=all_sky,
         name=name,
         lstchain_version=lstchain,
         trainer=parse_trainer(trainer),
         tuning=parse_tuning(tuning),
+        despite_errors=despite_errors,
     )
     planned = plan_request(chosen, request)
     paths = () if dry_run else store(chosen, planned)
@@ -103,7 +107,7 @@ def plan_command(
     console = Console()
     for found in planned:
         shown = cost_table(found.title, found.costs) if found.plan else found.title
-        console.print(shown, *(f"- {note}" for note in found.notes), sep="\n")
+        console.print(shown, *(f"- {note}" for note in found.notes), sep="\n", markup=False)
     if len(planned) > 1:
         typer.echo(f"together: {sum(p.cpu_h for p in planned):.2f} CPU hours")
     for path in paths:
@@ -124,6 +128,23 @@ def _root(text: str) -> tuple[str, str]:
     if not prefix.startswith("/"):
         raise ConfigError(f"--root {text!r} does not begin with an absolute path.", "write /fefs/aswg/data/=FOLDER.")
     return prefix, folder
+
+
+def levels_of(text: str | None) -> list[float]:
+    """The option --nsb.
+
+    Raises
+    ------
+    ConfigError
+        If it is no list of numbers, or may be one number with a decimal comma.
+    """
+    levels = _numbers(text, float, "NSB level")
+    if text and len(levels) > 1 and "." not in text:
+        raise ConfigError(
+            f"--nsb {text} may be {len(levels)} levels, or one with a decimal comma.",
+            f"write {text.replace(',', '.', 1)} for one, {','.join(f'{level:.2f}' for level in levels)} for several.",
+        )
+    return levels
 
 
 def _numbers(text: str | None, kind: Any, what: str) -> list[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lstops.errors import ConfigError
@@ -35,6 +36,8 @@ class ProductionRequest:
         Of the forests; None: the site's. Those of a configuration of lstmcpipe are lstchain's.
     tuning : Tuning
         Where the NSB of data goes.
+    despite_errors : bool
+        Plan a configuration whose lint has errors.
     """
 
     config: Path | None = None
@@ -52,10 +55,16 @@ class ProductionRequest:
     lstchain_version: str | None = None
     trainer: Trainer | None = None
     tuning: Tuning = Tuning.AUTO
+    despite_errors: bool = False
 
 
-def check_request(request: ProductionRequest) -> None:
-    """Refuse requests that say nothing, or two things.
+def check_request(request: ProductionRequest) -> ProductionRequest:
+    """Refuse requests that say nothing, two things, or something that has no meaning for them.
+
+    Returns
+    -------
+    ProductionRequest
+        The same, with the levels as they are planned.
 
     Raises
     ------
@@ -79,6 +88,8 @@ def check_request(request: ProductionRequest) -> None:
             f"{sources[0]} is not tuned to data: there is nothing to tune in the {request.tuning.value}s.",
             "leave out --tuning, or name a night or runs.",
         )
+    if idle := list(_without_effect(request)):
+        raise ConfigError(f"{' and '.join(idle)} would have no effect on this request.", "leave out what is not meant.")
     sky = [request.target, request.lines, request.zenith, request.all_sky]
     if request.config and any(sky):
         raise ConfigError(
@@ -95,8 +106,10 @@ def check_request(request: ProductionRequest) -> None:
         raise ConfigError("--all-sky needs no target, line or zenith range.", "give one or the other.")
     if request.name is not None:
         checked_name(request.name)
-    for level in request.levels_ghz:
-        checked_level(level)
+    levels = tuple(checked_level(level) for level in request.levels_ghz)
+    for what, values in (("level", [f"{level:.2f} GHz" for level in levels]), ("line", request.lines)):
+        if twice := [value for index, value in enumerate(values) if value in values[:index]]:
+            raise ConfigError(f"the {what} {twice[0]} is named twice.", "name it once.")
     if wrong := [run for run in request.runs if run < 1]:
         raise ConfigError(f"{wrong[0]} is no run number.", "name runs as 2001,2002.")
     if request.levels_ghz and not request.all_sky:
@@ -104,3 +117,17 @@ def check_request(request: ProductionRequest) -> None:
             raise ConfigError("--nsb does not say which part of the sky.", "add --target or --line, or --all-sky.")
         if request.zenith is None:
             raise ConfigError("--nsb needs to know down to which zenith distance.", "add --zenith-range 0:35, say.")
+    return replace(request, levels_ghz=levels)
+
+
+def _without_effect(request: ProductionRequest) -> Iterator[str]:
+    """Options that say something about another kind of request."""
+    if request.config is None:
+        if request.lstchain_config is not None:
+            yield "--lstchain-config"
+        if request.roots != DEFAULT_ROOTS:
+            yield "--root"
+        if request.despite_errors:
+            yield "--despite-errors"
+    if request.profile and request.night is None and not request.runs:
+        yield "--profile"

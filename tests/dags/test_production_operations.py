@@ -19,7 +19,7 @@ from lstops.catalog.requests import production_requests
 from lstops.errors import ConfigError, DataError, ProductInvalid
 from lstops.nsb.match import MatchKind
 from lstops.operations.nightly import ingest, judge, layout_of
-from lstops.operations.planning import plan_request
+from lstops.operations.planning import plan_request, store
 from lstops.operations.production import nsb_of_sample, sample_of, typical_subruns
 from lstops.operations.production_run import plan_run, prepare, preview, request_of
 from lstops.operations.reduction import plan_reduction
@@ -29,8 +29,8 @@ from lstops.operations.run_match import match_run
 from lstops.production.branches import DAG_STAGES
 from lstops.production.needs import ZenithRange
 from lstops.production.request import ProductionRequest
-from lstops.site.model import Site, Trainer
-from lstops.step.plans import load_plan
+from lstops.site.model import ForestSettings, Site, Trainer
+from lstops.step.plans import load_plan, save_plan
 
 from .nights import NIGHT, run_catalog, run_summary, write, write_tailcuts
 from .test_operations import server, site
@@ -38,7 +38,7 @@ from .test_operations import server, site
 __all__ = ["server", "site"]
 
 RUNS = (1610, 1612)
-FIELDS = ("night", "profile", "target", "line", "zenith_range", "nsb_ghz", "config", "name")
+FIELDS = ("night", "profile", "target", "line", "zenith_range", "nsb_ghz", "config", "name", "lstchain_version")
 EMPTY: dict[str, object] = {**dict.fromkeys(FIELDS), "runs": []}
 TRAIN = ("10.000_az_100.000", "35.000_az_100.000")
 TEST = ("10.0_az_102.199", "32.059_az_175.158", "70.732_az_330.659")
@@ -116,6 +116,45 @@ def test_runs_and_a_zenith_range_leave_far_test_nodes_out(night: Site) -> None:
     assert len(whole.plan.context["test_nodes"]) == 3
     (near,) = plan_request(night, ProductionRequest(night=NIGHT, target="Crab", zenith=ZenithRange(0, 20)))
     assert near.plan is not None
+
+
+def test_a_production_that_lacks_test_nodes_gets_only_those_with_the_tuning_that_it_has(night: Site) -> None:
+    (near,) = plan_request(night, ProductionRequest(night=NIGHT, zenith=ZenithRange(0, 20), name="near"))
+    assert near.plan is not None
+    store(night, (near,))
+    context = {**near.plan.context, "subruns": ["DL1/of_another_night.h5"], "test_nodes": ["theta_10.0_az_102.199"]}
+    old = near.plan.model_copy(update={"context": context})
+    plan_id = save_plan(old, night).parent.name
+    facts = {"settings_sha256": context["settings_sha256"]["dec_2276"], "test_nodes": context["test_nodes"]}
+    with catalog_session() as session:
+        register_production(
+            session,
+            RegisteredProduction(
+                name="near", line="dec_2276", nsb_level_ghz=0.22, models_path="m", models_sha256="s", irf_dir="i",
+                config={}, facts=facts, plan_id=plan_id, lstchain_version="0.12.3", tailcut="tailcut84",
+            ),
+        )  # fmt: skip
+    (whole,) = plan_request(night, ProductionRequest(night=NIGHT))
+    assert whole.plan is not None
+    assert whole.plan.context["production"] == "near", "under its name, so that what is there is not made again"
+    assert whole.plan.context["subruns"] == ["DL1/of_another_night.h5"]
+    assert len(whole.plan.context["test_nodes"]) == 3
+    assert any("near is the same but for 2 test node(s): only those are planned" in note for note in whole.notes)
+    small = night.production.model_copy(update={"forests": ForestSettings(n_estimators=7)})
+    with pytest.raises(ConfigError, match="near is registered on dec_2276"):
+        plan_request(night.model_copy(update={"production": small}), ProductionRequest(night=NIGHT, name="near"))
+
+
+def test_the_version_of_lstchain_is_the_one_that_is_asked_for(night: Site) -> None:
+    environments = {**night.environments, "0.12.4": night.environments["0.12.3"]}
+    two = night.model_copy(update={"environments": environments})
+    (found,) = plan_request(two, request_of({**EMPTY, "night": str(NIGHT), "lstchain_version": "0.12.4"}))
+    assert found.plan is not None
+    assert found.plan.lstchain_version == "0.12.4"
+    assert "_v0.12.4_" in found.plan.context["production"]
+    assert {step.environment for step in found.plan.steps() if step.kind == "train"} == {"0.12.4"}
+    with pytest.raises(ConfigError, match=r"0\.9\.1"):
+        plan_request(night, ProductionRequest(night=NIGHT, lstchain_version="0.9.1"))
 
 
 def test_an_accelerated_production_is_another_one(night: Site) -> None:

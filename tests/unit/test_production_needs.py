@@ -31,6 +31,7 @@ from lstops.production.needs import (
     track,
 )
 from lstops.production.outline import load_outline
+from lstops.production.plan_cli import levels_of
 from lstops.production.request import ProductionRequest, check_request
 from lstops.production.reuse import Existing, Fit, Method, Settings, find_existing
 from lstops.reduction.cuts import load_cuts
@@ -222,6 +223,13 @@ BOTH = [
     (ProductionRequest(levels_ghz=(0.1,), target="Crab", lines=("dec_2276",), zenith=NEAR), "--target and --line"),
     (ProductionRequest(levels_ghz=(0.1,), all_sky=True, zenith=NEAR), "--all-sky needs no"),
     (ProductionRequest(config=Path("x.yml"), target="Crab"), "says itself which lines"),
+    (ProductionRequest(runs=(1,), lstchain_config=Path("x.json")), "--lstchain-config would have no effect"),
+    (ProductionRequest(runs=(1,), roots=(("/x/", ""),)), "--root would have no effect"),
+    (ProductionRequest(runs=(1,), despite_errors=True), "--despite-errors would have no effect"),
+    (ProductionRequest(config=Path("x.yml"), profile="deep"), "--profile would have no effect"),
+    (ProductionRequest(runs=(1,), lines=("dec_2276", "dec_2276")), "the line dec_2276 is named twice"),
+    (ProductionRequest(levels_ghz=(0.14, 0.22, 0.14), target="Crab", zenith=NEAR), "the level 0.14 GHz is named twice"),
+    (ProductionRequest(levels_ghz=(0.0, -0.0), target="Crab", zenith=NEAR), "the level 0.00 GHz is named twice"),
 ]
 #: a level that is none is named in every door, before anything is planned
 AT_A_LEVEL = {"target": "Crab", "zenith": NEAR}
@@ -235,6 +243,40 @@ def test_a_negative_or_absurd_level_is_refused_in_the_command_and_in_the_form(le
         check_request(ProductionRequest(levels_ghz=(0.14, level), **AT_A_LEVEL))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="is no level of extra NSB"):
         request_of({"nsb_ghz": level, "target": "Crab", "zenith_range": "0:35"})
+
+
+@pytest.mark.parametrize(("level", "remedy"), [(0.141, "give 0.14"), (1e-320, "give 0.00"), (0.005, "give 0.01")])
+def test_a_level_finer_than_names_is_refused(level: float, remedy: str) -> None:
+    """Two productions would have one name, and the second would take the place of the first."""
+    with pytest.raises(ConfigError, match="finer than names") as caught:
+        check_request(ProductionRequest(levels_ghz=(level,), **AT_A_LEVEL))  # type: ignore[arg-type]
+    assert caught.value.remedy.startswith(remedy)
+
+
+def test_minus_zero_is_dark() -> None:
+    request = check_request(ProductionRequest(levels_ghz=(-0.0,), **AT_A_LEVEL))  # type: ignore[arg-type]
+    assert [math.copysign(1, level) for level in request.levels_ghz] == [1]
+
+
+@pytest.mark.parametrize(("text", "remedy"), [("0,14", "write 0.14 for one, 0.00,14.00"), ("1,2", "write 1.2 for one")])
+def test_levels_that_may_be_a_decimal_comma_are_refused(text: str, remedy: str) -> None:
+    with pytest.raises(ConfigError, match="decimal comma") as caught:
+        levels_of(text)
+    assert remedy in caught.value.remedy
+    assert levels_of("0,0.14") == [0.0, 0.14]
+    assert levels_of("2") == [2.0]
+
+
+@pytest.mark.parametrize("field", ["all_sky", "despite_errors"])
+def test_switches_of_the_form_are_true_or_false(field: str) -> None:
+    form = {"nsb_ghz": 0.14} if field == "all_sky" else {"config": "/x.yml"}
+    assert getattr(request_of({**form, field: True}), field) is True
+    with pytest.raises(ConfigError, match=f"{field} is 'no'"):
+        request_of({**form, field: "no"})
+
+
+def test_the_form_names_the_version() -> None:
+    assert request_of({"config": "/x.yml", "lstchain_version": "0.12.3"}).lstchain_version == "0.12.3"
 
 
 @pytest.mark.parametrize("level", ["high", "0.14 GHz", [0.14], {"a": 1}, True])
