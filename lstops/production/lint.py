@@ -102,8 +102,10 @@ def lint_file(
     Raises
     ------
     ConfigError
-        If the YAML cannot be opened at all.
+        If the YAML cannot be opened at all, or the tree is no folder.
     """
+    if tree and not tree.root.is_dir():
+        raise ConfigError(f"the tree {tree.root} is no folder.", "give the folder that stands for '/'.")
     findings: list[Finding] = []
     chain_path = chain_path or find_lstchain_config(path)
     chain: LstchainConfig | None = None

@@ -173,34 +173,41 @@ def _ancestors(path: str) -> Iterator[str]:
     yield from (str(parent) for parent in PurePosixPath(path.rstrip("/")).parents)
 
 
-def _made(context: LintContext, running_only: bool) -> set[str]:
-    """Everything that steps make, and the folders it lies in."""
-    made: set[str] = set()
-    for step in context.production.steps(running_only):
-        for path in step.products:
-            clean = path.rstrip("/")
-            if clean not in made:
-                made.add(clean)
-                made.update(_ancestors(clean))
-    return made
+def _folders_of(steps: Iterable[StepDefinition]) -> set[str]:
+    """The folders in which the products of steps lie."""
+    products = {path.rstrip("/") for step in steps for path in step.products}
+    return {folder for path in products for folder in _ancestors(path)}
+
+
+def _unmade(context: LintContext) -> Iterator[tuple[StepDefinition, str]]:
+    """Inputs that no step that runs makes.
+
+    A folder is made by whoever has put something into it before: merged files lie beside what was merged, so that the
+    output of the merge itself says nothing about its input. What is made too late is a cyclic path.
+    """
+    late = {(step.place, path) for step, path, _ in cycles(context.production)}
+    made = {path.rstrip("/") for step in context.production.steps(True) for path in step.products}
+    # folders that a step fills with files whose names are not known beforehand
+    folders = {o.path.rstrip("/") for s in context.production.steps(True) for o in s.outputs if o.is_folder}
+    filled: set[str] = set()
+    for stage in context.production.stages:
+        if not stage.runs:
+            continue
+        for step in stage.steps:
+            for given in step.inputs:
+                path = given.path.rstrip("/")
+                if path in made or path in filled or (step.place, path) in late:
+                    continue
+                if folders.isdisjoint(_ancestors(path)):
+                    yield step, path
+        filled.update(_folders_of(stage.steps))
 
 
 def inputs(context: LintContext) -> Iterator[Finding]:
     """Each input is made by a step that runs, or is there (where the tree is at hand)."""
-    made, prod_id = _made(context, running_only=True), context.production.prod_id
-    # folders that a step fills with files whose names are not known beforehand
-    folders = {o.path.rstrip("/") for s in context.production.steps(True) for o in s.outputs if o.is_folder}
-    own, absent = [], []
-    tree = context.tree
-    for step in context.production.steps(running_only=True):
-        for given in step.inputs:
-            path = given.path.rstrip("/")
-            if path in made or not folders.isdisjoint(_ancestors(path)):
-                continue
-            if prod_id in PurePosixPath(path).parts:
-                own.append((step, path))
-            if tree and tree.covers(path) and not tree.has(path):
-                absent.append((step, path))
+    tree, unmade = context.tree, tuple(_unmade(context))
+    own = [(step, path) for step, path in unmade if context.production.prod_id in PurePosixPath(path).parts]
+    absent = [(step, path) for step, path in unmade if tree and tree.covers(path) and not tree.has(path)]
     for stage, cases in _by_stage(own).items():
         yield Finding(
             code="input-not-produced",
@@ -226,7 +233,8 @@ def inputs(context: LintContext) -> Iterator[Finding]:
 
 def overwrites(context: LintContext) -> Iterator[Finding]:
     """No output is an input that exists before, holds one, belongs to another production or is there already."""
-    made = _made(context, running_only=False)
+    steps = tuple(context.production.steps())
+    made = {path.rstrip("/") for step in steps for path in step.products} | _folders_of(steps)
     before: dict[str, StepDefinition] = {}
     holding: dict[str, tuple[str, StepDefinition]] = {}
     for step in context.production.steps():

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from lstops.errors import ConfigError
 from lstops.production.cli import app
 from lstops.production.config import validate_pipe
 from lstops.production.counts import count_stages
@@ -169,9 +170,8 @@ CASES: dict[str, tuple[Change, str, str, str, str]] = {
     "a node of one particle": (
         drop("r0_to_dl1", 4), "missing-node", "error", "stages.r0_to_dl1", "GammaDiffuse: 18 of 19"),
     "a line of the grid that is not known": (
-        lambda pipe, _: pipe["stages"].__setitem__("r0_to_dl1", [
-            {key: path.replace("dec_2276", "dec_1111") for key, path in step.items()}
-            for step in pipe["stages"]["r0_to_dl1"]]),
+        lambda pipe, _: pipe.__setitem__("stages", json.loads(
+            json.dumps(pipe["stages"]).replace("dec_2276", "dec_1111"))),
         "unknown-line", "warning", "stages.r0_to_dl1", "dec_1111"),
     "a node that the grid does not have": (
         lambda pipe, _: pipe["stages"]["r0_to_dl1"].append({
@@ -310,6 +310,7 @@ def test_equal_votes_on_hyper_parameters_are_a_warning(tmp_path: Path) -> None:
 
 def test_the_tree_at_hand(folder: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
+    root.mkdir()
     assert findings(folder, tree=Tree(root)) == []  # no /fefs here: nothing can be said
     pipe = production()
     inputs = [step["input"] for step in pipe["stages"]["r0_to_dl1"]]
@@ -329,6 +330,47 @@ def test_the_tree_at_hand(folder: Path, tmp_path: Path) -> None:
     (models / "reg_energy.sav").touch()
     (there,) = findings(folder, tree=Tree(root))
     assert (there.code, there.severity.value, there.place) == ("overwrites", "error", "stages.train_pipe[0]")
+
+
+@pytest.mark.parametrize("tree", ["nowhere", "file"])
+def test_a_tree_that_is_no_folder_is_refused(folder: Path, tmp_path: Path, tree: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="is no folder"):
+        lint_file(write(folder), tree=Tree(tmp_path / tree))
+
+
+def without_training_dl1(pipe: Document, _: Document) -> None:
+    pipe["stages"]["r0_to_dl1"] = pipe["stages"]["r0_to_dl1"][2 * N :]
+
+
+def test_a_line_that_is_trained_without_any_node(folder: Path) -> None:
+    first, second = findings(folder, without_training_dl1)
+    assert (first.code, first.severity.value, first.count) == ("missing-node", "error", N)
+    assert "GammaDiffuse and Protons: 0 of 19" in first.message
+    assert (second.code, second.place, second.count) == ("input-not-produced", "stages.merge_dl1[0]", 2)
+
+
+def test_training_files_of_another_production_need_no_nodes_here(folder: Path) -> None:
+    def change(pipe: Document, lstchain: Document) -> None:
+        without_training_dl1(pipe, lstchain)
+        for step in pipe["stages"]["merge_dl1"][:2]:
+            step["input"] = step["input"].replace(PROD, "20240101_v0.10.12_base")
+
+    assert findings(folder, change) == []
+
+
+def test_what_a_merge_reads_is_not_made_by_the_merge_itself(folder: Path, tmp_path: Path) -> None:
+    """Merged files lie in the folder of what was merged."""
+
+    def change(pipe: Document, _: Document) -> None:
+        del pipe["stages"]["r0_to_dl1"]
+        pipe["stages_to_run"].remove("r0_to_dl1")
+
+    (found,) = findings(folder, change)
+    assert (found.code, found.place, found.count) == ("input-not-produced", "stages.merge_dl1[0]", 4)
+    (tmp_path / "root" / "fefs").mkdir(parents=True)
+    found, _ = findings(folder, change, tree=Tree(tmp_path / "root"))
+    assert (found.code, found.place, found.count) == ("input-missing", "stages.merge_dl1[0]", 4)
 
 
 def test_unreadable_documents_are_findings_and_the_other_one_is_still_checked(folder: Path) -> None:
