@@ -25,6 +25,7 @@ class Severity(str, Enum):
 
 #: Every code with its meaning. Codes are stable: scripts and reports may rely on them.
 CODES: dict[str, str] = {
+    "bad-option": "an option that the script of lstchain does not have or cannot be given",
     "bad-value": "a value of the wrong type or out of its range",
     "cyclic-path": "an input that only a step of the same stage or of a later one makes",
     "dead-key": "a key that nothing reads",

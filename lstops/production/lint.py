@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lstops.errors import ConfigError
-from lstops.production import rules_chain, rules_names, rules_stages
+from lstops.production import rules_chain, rules_names, rules_options, rules_stages
 from lstops.production.config import ProductionConfig, find_lstchain_config, read_pipe
 from lstops.production.definition import read_production
 from lstops.production.documents import InvalidProductionError, Problem
@@ -42,7 +42,7 @@ _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 def all_rules() -> tuple[Rule, ...]:
     """Every rule, in the order in which people read a configuration."""
-    return (*rules_stages.RULES, *rules_names.RULES, *rules_chain.RULES)
+    return (*rules_stages.RULES, *rules_options.RULES, *rules_names.RULES, *rules_chain.RULES)
 
 
 def lint(context: LintContext) -> tuple[Finding, ...]:

@@ -74,7 +74,10 @@ def stages_to_run(context: LintContext) -> Iterator[Finding]:
 
 def _slurm_remedy(text: str) -> str:
     """The same options under the key that is read: "-p long --mem=80GB" -> partition: long, mem: 80GB."""
-    options, words = [], shlex.split(text)
+    try:
+        options, words = [], shlex.split(text)
+    except ValueError:
+        return "the same options"  # which nobody can read
     while words:
         word = words.pop(0)
         if word == "-p" and words:

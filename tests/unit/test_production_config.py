@@ -83,12 +83,7 @@ def test_the_digest_depends_on_both_documents_and_not_on_their_layout(tmp_path: 
         ("merge_dl1:", "merge_DL1:", "unknown-key stages.merge_DL1", "'merge_dl1'"),
         ("    options", "    option", "unknown-key stages.merge_dl1[0].option", "'options'"),
         ("    output: /d/2", "    ouput: /d/2", "unknown-key stages.dl1ab[0].ouput", "'output'"),
-        (
-            "cpus-per-task",
-            "cpus_per_tasks",
-            "unknown-key stages.dl1ab[0].extra_slurm_options.cpus_per_tasks",
-            "cpus-per",
-        ),
+        ("mem: 6GB", "mem: 1.5", "bad-value stages.dl1ab[0].extra_slurm_options.mem", "string or a valid integer"),
         ("    input: /d/20", "    inptu: /d/20", "missing-key stages.merge_dl1[0].input", "missing"),
         ("  - input: /d/a\n    output", "    input: /d/a\n    output", "not-a-list stages.dl1ab", "list"),
         ("lstchain\n", "lstchian\n", "bad-value workflow_kind", "lstchian"),
@@ -118,6 +113,8 @@ def test_wrong_keys_are_named_with_the_nearest_right_one(
         ("- a\n", "bad-value file"),
         ("", "bad-value file"),
         (PIPE + "prod_id: twice\n", "not-yaml file"),
+        (PIPE + "? [a]\n: 3\n", "not-yaml file"),
+        (PIPE + "? {a: 1}\n: 3\n", "not-yaml file"),
         ("a: !!python/object/apply:os.getcwd []\n", "not-yaml file"),
     ],
 )
@@ -142,6 +139,9 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
     [
         ("{", "file"),
         ("[1]", "JSON mapping"),
+        ('{"version": ' + "9" * 5000 + "}", "file"),
+        ('{"version": ' + "[" * 200_000 + "]" * 200_000 + "}", "file"),
+        ('{"tailcut": {"a": 1, "a": 2}}', "'a' is given twice"),
         ({**CHAIN, "tailcut": 5}, "tailcut: must be a section"),
         ({**CHAIN, "tailcut": {"picture_thresh": "high"}}, "picture_thresh: 'high' is no number of photoelectrons"),
         ({**CHAIN, "tailcut": {"picture_thresh": float("nan")}}, "nan is no number of photoelectrons"),

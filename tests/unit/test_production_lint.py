@@ -190,6 +190,30 @@ CASES: dict[str, tuple[Change, str, str, str, str]] = {
     "slurm_options": (
         put("stages/merge_dl1/1/slurm_options", "-p long --mem=8GB"),
         "dead-key", "warning", "stages.merge_dl1[1].slurm_options", "1 step of merge_dl1"),
+    "slurm_options with an open quote": (
+        put("stages/merge_dl1/1/slurm_options", '-p "long --mem=8GB'),
+        "dead-key", "warning", "stages.merge_dl1[1].slurm_options", "1 step of merge_dl1"),
+    "fewer CPUs than none": (
+        put("stages/train_pipe/0/extra_slurm_options", {"cpus-per-task": -4}),
+        "bad-value", "error", "stages.train_pipe[0].extra_slurm_options.cpus-per-task", "-4 is no number of CPUs"),
+    "memory in parts": (
+        put("stages/train_pipe/0/extra_slurm_options", {"mem": "1.5GB"}),
+        "bad-value", "error", "stages.train_pipe[0].extra_slurm_options.mem", "no amount of memory"),
+    "no time limit": (
+        put("stages/train_pipe/0/extra_slurm_options", {"time": "UNLIMITED", "ntasks-per-node": 2}),
+        "bad-value", "warning", "stages.train_pipe[0].extra_slurm_options.time", "without a limit"),
+    "an option that sbatch does not have": (
+        put("stages/train_pipe/0/extra_slurm_options", {"cpus_per_tasks": 4}),
+        "unknown-key", "warning", "stages.train_pipe[0].extra_slurm_options.cpus_per_tasks", "'cpus-per-task'"),
+    "options that the script of the IRFs does not have": (
+        both(*(put(f"stages/dl2_to_irfs/{i}/options", "--pointlike") for i in (0, 1))),
+        "bad-option", "error", "stages.dl2_to_irfs[0].options", "--point-like (2 steps of dl2_to_irfs)"),
+    "options of a merge with an open quote": (
+        put("stages/merge_dl1/2/options", "--pattern '*.h5"),
+        "bad-option", "error", "stages.merge_dl1[2].options", "No closing quotation"),
+    "options of a merge that no plan carries over": (
+        put("stages/merge_dl1/2/options", "--run-number 3"),
+        "bad-option", "warning", "stages.merge_dl1[2].options", "--run-number"),
     "options where none are read": (
         put("stages/train_pipe/0/options", "--fast"), "dead-key", "warning", "stages.train_pipe[0].options", "--fast"),
     "a stage without steps": (
