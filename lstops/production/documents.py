@@ -188,6 +188,10 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
     return list(problems.values())
 
 
+# far beyond any configuration, and well below where Python's own recursion ends
+_DEEPEST = 100
+
+
 def _read_text(path: Path, code: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -224,6 +228,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         document = json.loads(_read_text(path, "not-json"), object_pairs_hook=_unique)
+        _check_depth(document)
     except (ValueError, RecursionError) as error:
         raise InvalidProductionError(path, [Problem("not-json", "file", str(error), "correct the file.")]) from error
     return _mapping(document, path, "JSON")
@@ -236,6 +241,19 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {twice!r} is given twice")
     return found
+
+
+def _check_depth(document: Any) -> None:
+    level = [document]
+    for _ in range(_DEEPEST):
+        level = [
+            item
+            for value in level
+            if isinstance(value, (dict, list))
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise ValueError(f"has values in more than {_DEEPEST} others")
 
 
 def _mapping(document: Any, path: Path, kind: str) -> dict[str, Any]:

@@ -124,8 +124,14 @@ def lint_file(
     else:
         prod_id = pipe.prod_id
         config = ProductionConfig(pipe=pipe, chain=chain, path=path, chain_path=chain_path, old=old)
-        context = LintContext(config, read_production(config), grid or known_grid(), *find_siblings(path), tree)
-        findings += lint(context)
+        try:
+            production = read_production(config)
+        except ConfigError:
+            if not (nodes := rules_names.impossible_nodes(pipe)):
+                raise
+            findings += nodes
+        else:
+            findings += lint(LintContext(config, production, grid or known_grid(), *find_siblings(path), tree))
     findings.sort(key=lambda finding: _ORDER[finding.severity])
     return LintReport(
         path=str(path),

@@ -7,12 +7,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
+from lstops.errors import ConfigError
+from lstops.production.config import LstmcpipeConfig
 from lstops.production.definition import StepDefinition, cycles
 from lstops.production.findings import Finding, LintContext, Rule, Severity, Tree, counted
+from lstops.production.grid import node_in_path
 from lstops.production.lstchain_config import version_in_name, version_tuple
 
 #: Names of published productions begin with a date; other folder names say nothing about the production.
 _DATED = re.compile(r"^\d{8}_")
+# in bytes, of Linux
+_LONGEST_PATH, _LONGEST_NAME = 4095, 255
 _GRID_PREFIX = re.compile(r"^\d{8}_v[\d.]+")
 
 
@@ -31,6 +36,77 @@ def _by_stage(steps: Iterable[tuple[StepDefinition, str]]) -> dict[str, list[tup
     for step, path in steps:
         groups[step.stage.value].append((step, path))
     return groups
+
+
+def _path_fault(path: str) -> str | None:
+    """Why no job could be given this path, else None."""
+    if not path.strip():
+        return "blank"
+    if any(character < " " for character in path):
+        return "with control characters"
+    if not path.startswith("/"):
+        return "not absolute"
+    if ".." in path.split("/"):
+        return "with '..'"
+    parts = path.encode(errors="surrogatepass").split(b"/")
+    if sum(map(len, parts)) + len(parts) > _LONGEST_PATH or max(map(len, parts)) > _LONGEST_NAME:
+        return "too long for any file system"
+    return None
+
+
+def paths(context: LintContext) -> Iterator[Finding]:
+    """Every path says by itself where it is; jobs run in folders of their own."""
+    faults: dict[str, list[tuple[StepDefinition, str]]] = defaultdict(list)
+    for step in context.production.steps():
+        for given in (*step.inputs, *step.outputs):
+            if fault := _path_fault(given.path):
+                faults[fault].append((step, given.path))
+    for fault, found in faults.items():
+        for stage, cases in _by_stage(found).items():
+            yield Finding(
+                code="bad-path",
+                severity=Severity.ERROR,
+                place=cases[0][0].place,
+                message=f"{counted(len(cases), 'path')} of {stage} {fault}, e.g. {cases[0][1][:200]!r}",
+                remedy="write the whole path, from / on.",
+                count=len(cases),
+                items=tuple(path for _, path in cases[:20]),
+            )
+
+
+def impossible_nodes(pipe: LstmcpipeConfig) -> tuple[Finding, ...]:
+    """Folders of nodes that are no direction above the horizon, so that no other rule can be applied."""
+    found = []
+    for stage in pipe.stages.defined:
+        cases: dict[str, str] = {}
+        for index, step in enumerate(pipe.stages.of(stage)):
+            for path in _texts(step.model_dump(include={"input", "output", "path_model"})):
+                try:
+                    node_in_path(path)
+                except ConfigError as error:
+                    cases.setdefault(f"stages.{stage.value}[{index}]", error.what)
+        if cases:
+            place, what = next(iter(cases.items()))
+            found.append(
+                Finding(
+                    code="bad-path",
+                    severity=Severity.ERROR,
+                    place=place,
+                    message=f"{counted(len(cases), 'step')} of {stage.value} for no node: {what.rstrip('.')}",
+                    remedy="correct the name of the node; nothing else of the file has been checked.",
+                    count=len(cases),
+                    items=tuple(cases)[:20],
+                )
+            )
+    return tuple(found)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
 
 
 def prod_id_in_names(context: LintContext) -> Iterator[Finding]:
@@ -279,4 +355,4 @@ def _existing(context: LintContext, tree: Tree) -> Iterator[Finding]:
         )
 
 
-RULES: tuple[Rule, ...] = (prod_id_in_names, versions, duplicates, cyclic_paths, inputs, overwrites)
+RULES: tuple[Rule, ...] = (paths, prod_id_in_names, versions, duplicates, cyclic_paths, inputs, overwrites)

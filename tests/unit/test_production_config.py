@@ -32,7 +32,8 @@ stages:
     output: /d/20240101_v0.10.12_tiny/m.h5
     options: --no-image
 """
-CHAIN = {"tailcut": {"picture_thresh": 8}, "waveform_nsb_tuning": {"nsb_tuning": False, "nsb_tuning_rate_GHz": 0.15}}
+TAILCUT = {"picture_thresh": 8, "boundary_thresh": 4}
+CHAIN = {"tailcut": TAILCUT, "waveform_nsb_tuning": {"nsb_tuning": False, "nsb_tuning_rate_GHz": 0.15}}
 
 
 def write(folder: Path, text: str = PIPE, chain: Any = CHAIN) -> Path:
@@ -141,6 +142,7 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
         ("[1]", "JSON mapping"),
         ('{"version": ' + "9" * 5000 + "}", "file"),
         ('{"version": ' + "[" * 200_000 + "]" * 200_000 + "}", "file"),
+        ('{"version": ' + "[" * 500 + "]" * 500 + "}", "more than 100"),
         ('{"tailcut": {"a": 1, "a": 2}}', "'a' is given twice"),
         ({**CHAIN, "tailcut": 5}, "tailcut: must be a section"),
         ({**CHAIN, "tailcut": {"picture_thresh": "high"}}, "picture_thresh: 'high' is no number of photoelectrons"),
@@ -154,6 +156,18 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
             "'high' is no possible",
         ),
         ({**CHAIN, "waveform_nsb_tuning": 0.14}, "must be a section"),
+        ({**CHAIN, "waveform_nsb_tuning": {"nsb_tuning": "false"}}, "'false' is neither true nor false"),
+        ({**CHAIN, "tailcut": {}}, "tailcut.picture_thresh: the key 'picture_thresh' is missing"),
+        ({**CHAIN, "tailcut": {"picture_thresh": 4, "boundary_thresh": 8}}, "4 is below boundary_thresh, 8"),
+        ({**CHAIN, "random_forest_energy_regressor_args": [1, 2]}, "_args: must be a section"),
+        ({**CHAIN, "random_forest_energy_regressor_args": {"n_estimators": "many"}}, "'many' is no possible n_est"),
+        ({**CHAIN, "random_forest_energy_regressor_args": {"n_estimators": None}}, "None is no possible n_estim"),
+        ({**CHAIN, "random_forest_energy_regressor_args": {"max_depth": -3}}, "-3 is no possible max_depth"),
+        ({**CHAIN, "energy_regression_features": "width"}, "must be a list of names"),
+        ({**CHAIN, "energy_regression_features": ["width", "width"]}, "names a feature twice"),
+        ({**CHAIN, "EventSelector": {"filters": 3}}, "EventSelector.filters: must be a section"),
+        ({**CHAIN, "EventSelector": {"filters": {"width": [0, "wide"]}}}, "filters.width: must be two limits"),
+        ({**CHAIN, "image_modifier": {"transition_charge": float("nan")}}, "transition_charge: nan is no value"),
     ],
 )
 def test_no_lstchain_configuration(tmp_path: Path, chain: Any, message: str) -> None:
@@ -161,6 +175,15 @@ def test_no_lstchain_configuration(tmp_path: Path, chain: Any, message: str) -> 
     with pytest.raises(ConfigError, match=message) as caught:
         read_lstchain_config(tmp_path / "lstchain_config.json")
     assert caught.value.remedy
+
+
+def test_values_that_lstchain_takes(tmp_path: Path) -> None:
+    forest = {"n_estimators": 50, "max_depth": None, "n_jobs": -1}
+    filters = {"EventSelector": {"filters": {"width": [0, float("inf")]}}}
+    write(tmp_path, chain={**CHAIN, **filters, "random_forest_energy_regressor_args": forest})
+    assert read_lstchain_config(tmp_path / "lstchain_config.json").forests == {
+        "random_forest_energy_regressor_args": forest
+    }
 
 
 def test_the_json_beside_the_yaml_is_taken_only_if_there_is_one(tmp_path: Path) -> None:

@@ -92,10 +92,16 @@ def production() -> Document:
 def chain() -> Document:
     forest = {"n_estimators": 50, "max_depth": 30, "n_jobs": -1}
     return {
-        "tailcut": {"picture_thresh": 8},
+        "tailcut": {"picture_thresh": 8, "boundary_thresh": 4},
         "waveform_nsb_tuning": {"nsb_tuning": True, "nsb_tuning_rate_GHz": 0.14},
         "random_forest_energy_regressor_args": forest,
+        "random_forest_disp_regressor_args": {**forest},
+        "random_forest_disp_classifier_args": {**forest},
+        "random_forest_particle_classifier_args": {**forest},
         "energy_regression_features": ["log_intensity", "width"],
+        "disp_regression_features": ["log_intensity", "width"],
+        "disp_classification_features": ["log_intensity", "width"],
+        "particle_classification_features": ["log_intensity", "width"],
         "EventSelector": {"filters": {}},
         "DL3Cuts": {"gh_efficiency": 0.7},
         "DataBinning": {"scale_true_energy": 1.0},
@@ -258,6 +264,21 @@ CASES: dict[str, tuple[Change, str, str, str, str]] = {
     "a folder that a later stage fills": (
         put("stages/merge_dl1/2/input", production()["stages"]["dl1_to_dl2"][1]["output"]),
         "cyclic-path", "error", "stages.merge_dl1[2]", "stages.dl1_to_dl2[1]"),
+    "a path from nowhere": (
+        put("stages/r0_to_dl1/0/input", "mc/DL0/x"), "bad-path", "error", "stages.r0_to_dl1[0]", "not absolute"),
+    "a path from home": (
+        put("stages/r0_to_dl1/0/input", "~/x"), "bad-path", "error", "stages.r0_to_dl1[0]", "not absolute"),
+    "a blank path": (
+        put("stages/r0_to_dl1/0/input", "  "), "bad-path", "error", "stages.r0_to_dl1[0]", "blank"),
+    "a path of two lines": (
+        put("stages/r0_to_dl1/0/input", "/fefs/a\nb"), "bad-path", "error", "stages.r0_to_dl1[0]", "control"),
+    "a path that climbs": (
+        put("stages/r0_to_dl1/0/input", "/fefs/../a"), "bad-path", "error", "stages.r0_to_dl1[0]", "'..'"),
+    "a path that no file can have": (
+        put("stages/r0_to_dl1/0/input", "/fefs/" + 300 * "a"), "bad-path", "error", "stages.r0_to_dl1[0]", "too long"),
+    "forests without hyper-parameters": (
+        lambda _, lstchain: lstchain.pop("random_forest_disp_regressor_args"),
+        "missing-section", "error", "lstchain", "train_pipe runs without random_forest_disp_regressor_args"),
     "images modified where nobody does": (
         put("image_modifier", {"increase_nsb": True}, True),
         "tuning-without-effect", "warning", "image_modifier", "dl1ab only"),
@@ -363,6 +384,10 @@ def test_a_tree_that_is_no_folder_is_refused(folder: Path, tmp_path: Path, tree:
         lint_file(write(folder), tree=Tree(tmp_path / tree))
 
 
+def test_a_name_that_no_file_can_have_is_not_there(tmp_path: Path) -> None:
+    assert not Tree(tmp_path).has("/fefs/" + 300 * "a")
+
+
 def without_training_dl1(pipe: Document, _: Document) -> None:
     pipe["stages"]["r0_to_dl1"] = pipe["stages"]["r0_to_dl1"][2 * N :]
 
@@ -395,6 +420,18 @@ def test_what_a_merge_reads_is_not_made_by_the_merge_itself(folder: Path, tmp_pa
     (tmp_path / "root" / "fefs").mkdir(parents=True)
     found, _ = findings(folder, change, tree=Tree(tmp_path / "root"))
     assert (found.code, found.place, found.count) == ("input-missing", "stages.merge_dl1[0]", 4)
+
+
+def test_a_node_below_the_horizon_is_a_finding(folder: Path) -> None:
+    def change(pipe: Document, lstchain: Document) -> None:
+        lstchain[NSB]["nsb_tuning"] = "false"
+        step = pipe["stages"]["r0_to_dl1"][-1]
+        step["output"] = step["output"].rsplit("/", 1)[0] + "/node_theta_95.000_az_400.000_"
+
+    chained, node = findings(folder, change)
+    assert (chained.code, chained.place) == ("bad-value", f"lstchain_config.json: {NSB}.nsb_tuning")
+    assert (node.code, node.place, node.count) == ("bad-path", f"stages.r0_to_dl1[{2 * N + 1}]", 1)
+    assert "95.000" in node.message
 
 
 def test_unreadable_documents_are_findings_and_the_other_one_is_still_checked(folder: Path) -> None:
