@@ -324,6 +324,7 @@ class _Planner:
         return Planned(plan.title, plan, costs, (choice.note, self._saving(costs), *offers, *warnings))
 
     def _in_images(self, line: str, tuned: Tuned, name: str | None) -> tuple[Plan, Settings, tuple[str, ...]]:
+        """The plan under a name, if one is given, its settings, and the warnings about its test nodes."""
         warnings = list[str]()
 
         def restrict(nodes: Sequence[Node]) -> Sequence[Node]:
@@ -337,6 +338,7 @@ class _Planner:
         return plan, tuned_settings(self.site, plan.context, self.trainer), tuple(warnings)
 
     def _in_waveforms(self, line: str, tuned: Tuned, name: str | None) -> tuple[Plan, Settings, tuple[str, ...]]:
+        """The same from the raw events on."""
         asked, warnings = self._waveform_level(line, tuned, name)
         plan = plan_waveform_tuning(asked, tuned.subruns, self.site, self.grid, TreeLister(self.site.base))
         plan = plan.model_copy(update={"context": {**plan.context, **tuned.context}})

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -34,6 +35,8 @@ class _Loader(_BaseLoader):  # type: ignore[misc]
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # which the constructor refuses
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value!r} is given twice", key.start_mark
@@ -152,29 +155,41 @@ def _model_at(model: type[BaseModel] | None, key: int | str) -> type[BaseModel] 
     return None
 
 
+# how pydantic calls the kinds of a value that may be of several
+_UNION_TAGS = ("str", "int", "float", "bool", "dict[str,any]")
+
+
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Translate pydantic's errors; a wrong key comes with the nearest right one."""
-    problems = []
+    problems: dict[str, Problem] = {}
     for item in error.errors(include_url=False):
-        place, at = "", model
-        for key in item["loc"][:-1]:
-            at = _model_at(at, key)  # type: ignore[assignment]
+        place = last = ""
+        holder: type[BaseModel] | None = model
+        at: type[BaseModel] | None = model
         for key in item["loc"]:
+            if at is None and key in _UNION_TAGS:
+                continue  # the kind that pydantic tried, not a key of the document
             place += f"[{key}]" if isinstance(key, int) else f".{key}" if place else str(key)
-        last = str(item["loc"][-1]) if item["loc"] else ""
+            last = f"{last}[{key}]" if isinstance(key, int) else str(key)
+            holder, at = at, _model_at(at, key)
         place = place or "file"
         if item["type"] == "extra_forbidden":
-            problems.append(unknown_key(place, last, keys_of(at) if at else ()))
+            problem = unknown_key(place, last, keys_of(holder) if holder else ())
         elif item["type"] == "missing":
-            problems.append(Problem("missing-key", place, f"the key {last!r} is missing", f"add {last!r}."))
+            problem = Problem("missing-key", place, f"the key {last!r} is missing", f"add {last!r}.")
         elif item["type"] == "tuple_type":
-            problems.append(Problem("not-a-list", place, "must be a list", f"begin each entry of {last} with a dash."))
+            problem = Problem("not-a-list", place, "must be a list", f"begin each entry of {last} with a dash.")
         else:
             given = "" if isinstance(item["input"], (dict, list)) else f", not {item['input']!r}"
-            problems.append(
-                Problem("bad-value", place, f"{item['msg']}{given}", f"correct the value of {last or 'the document'}.")
-            )
-    return problems
+            before = f"{problems[place].message.removesuffix(given)} or " if place in problems else ""
+            message = f"{before}{item['msg'].removeprefix('Input should be ') if before else item['msg']}{given}"
+            problem = Problem("bad-value", place, message, f"correct the value of {last or 'the document'}.")
+        problems[place] = problem
+    return list(problems.values())
+
+
+# far beyond any configuration, and well below where Python's own recursion ends
+_DEEPEST = 100
 
 
 def _read_text(path: Path, code: str) -> str:
@@ -198,7 +213,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         # the loader is a SafeLoader: it makes plain data only
         document = yaml.load(_read_text(path, "not-yaml"), Loader=_Loader)  # noqa: S506
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidProductionError(path, [Problem("not-yaml", "file", str(error), "correct the file.")]) from error
     return _mapping(document, path, "YAML")
 
@@ -209,13 +224,36 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If the file cannot be read, is no JSON or no object.
+        If the file cannot be read, is no JSON or no object, or holds a key twice.
     """
     try:
-        document = json.loads(_read_text(path, "not-json"))
-    except json.JSONDecodeError as error:
+        document = json.loads(_read_text(path, "not-json"), object_pairs_hook=_unique)
+        _check_depth(document)
+    except (ValueError, RecursionError) as error:
         raise InvalidProductionError(path, [Problem("not-json", "file", str(error), "correct the file.")]) from error
     return _mapping(document, path, "JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON; of two values of one key Python would take the last one in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} is given twice")
+    return found
+
+
+def _check_depth(document: Any) -> None:
+    level = [document]
+    for _ in range(_DEEPEST):
+        level = [
+            item
+            for value in level
+            if isinstance(value, (dict, list))
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise ValueError(f"has values in more than {_DEEPEST} others")
 
 
 def _mapping(document: Any, path: Path, kind: str) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from lstops.errors import ConfigError
 from lstops.production.config import ProductionConfig
 from lstops.production.definition import ProductionDefinition
 from lstops.production.grid import Grid
@@ -25,6 +27,8 @@ class Severity(str, Enum):
 
 #: Every code with its meaning. Codes are stable: scripts and reports may rely on them.
 CODES: dict[str, str] = {
+    "bad-option": "an option that the script of lstchain does not have or cannot be given",
+    "bad-path": "a path that is relative, blank or impossible, or names an impossible node",
     "bad-value": "a value of the wrong type or out of its range",
     "cyclic-path": "an input that only a step of the same stage or of a later one makes",
     "dead-key": "a key that nothing reads",
@@ -102,9 +106,22 @@ class Tree:
         return self.root / path.lstrip("/")
 
     def has(self, path: str) -> bool:
-        """Whether a file, or a folder with something in it, is there."""
+        """Whether a file, or a folder with something in it, is there.
+
+        Raises
+        ------
+        ConfigError
+            If that cannot be seen.
+        """
         local = self.local(path)
-        return any(local.iterdir()) if local.is_dir() else local.exists()
+        try:
+            return any(local.iterdir()) if local.is_dir() else local.exists()
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return False
+            raise ConfigError(
+                f"cannot look at {local}: {error.strerror}.", "lint as someone who may read it."
+            ) from error
 
     def covers(self, path: str) -> bool:
         """Whether the path's top folder (/fefs) is there, so that a missing file is really missing."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lstops.errors import ConfigError
-from lstops.production import rules_chain, rules_names, rules_stages
+from lstops.production import rules_chain, rules_names, rules_options, rules_stages
 from lstops.production.config import ProductionConfig, find_lstchain_config, read_pipe
 from lstops.production.definition import ProductionDefinition, read_production
 from lstops.production.documents import InvalidProductionError, Problem
@@ -42,7 +42,7 @@ _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 def all_rules() -> tuple[Rule, ...]:
     """Every rule, in the order in which people read a configuration."""
-    return (*rules_stages.RULES, *rules_names.RULES, *rules_chain.RULES)
+    return (*rules_stages.RULES, *rules_options.RULES, *rules_names.RULES, *rules_chain.RULES)
 
 
 def lint(context: LintContext) -> tuple[Finding, ...]:
@@ -113,8 +113,10 @@ def lint_file(
     Raises
     ------
     ConfigError
-        If the YAML cannot be opened at all.
+        If the YAML cannot be opened at all, or the tree is no folder.
     """
+    if tree and not tree.root.is_dir():
+        raise ConfigError(f"the tree {tree.root} is no folder.", "give the folder that stands for '/'.")
     findings: list[Finding] = []
     chain_path = chain_path or find_lstchain_config(path)
     chain: LstchainConfig | None = None
@@ -133,7 +135,14 @@ def lint_file(
     else:
         prod_id = pipe.prod_id
         config = ProductionConfig(pipe=pipe, chain=chain, path=path, chain_path=chain_path, old=old)
-        findings += lint_read(config, read_production(config), path, grid, tree)
+        try:
+            definition = read_production(config)
+        except ConfigError:
+            if not (nodes := rules_names.impossible_nodes(pipe)):
+                raise
+            findings += nodes
+        else:
+            findings += lint_read(config, definition, path, grid, tree)
     findings.sort(key=lambda finding: _ORDER[finding.severity])
     return LintReport(
         path=str(path),

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from lstops.production.documents import InvalidProductionError, Problem, read_json, unknown_key
+from lstops.production.lstchain_values import CLEANING, is_number, value_problems
 from lstops.step.model import Frozen
 
 #: From this version on lstchain reads `nsb_tuning_rate_GHz` (r0_to_dl1.py), before it `nsb_tuning_ratio`.
@@ -72,8 +73,6 @@ KNOWN_KEYS = frozenset(
         "write_pe_image",
     }
 )
-_THRESHOLDS = ("picture_thresh", "boundary_thresh")
-_CLEANING = ("tailcut", "tailcuts_clean_with_pedestal_threshold")
 
 
 def version_tuple(version: str) -> tuple[int, ...]:
@@ -192,10 +191,10 @@ def validate_lstchain_config(content: dict[str, Any], where: Path | str) -> Lstc
     Raises
     ------
     InvalidProductionError
-        If it is none, or has a key that no version of lstchain knows.
+        If it is none, or has a key that no version of lstchain knows or a value that none can work with.
     """
     problems = [unknown_key(key, key, KNOWN_KEYS) for key in content if key not in KNOWN_KEYS and not key[:1].isupper()]
-    if not any(key in content for key in _CLEANING):
+    if not any(key in content for key in CLEANING):
         problems.append(
             Problem(
                 "no-lstchain-config",
@@ -207,13 +206,11 @@ def validate_lstchain_config(content: dict[str, Any], where: Path | str) -> Lstc
     for key in ("waveform_nsb_tuning", "image_modifier", *IRF_SECTIONS):
         if not isinstance(content.get(key), (dict, type(None))):
             problems.append(Problem("bad-value", key, "must be a section", f"make {key} a mapping of settings."))
-    for key in _CLEANING:
+    for key in CLEANING:
         problems.extend(_cleaning_problems(key, content.get(key)))
-    used = next((key for key in _CLEANING if content.get(key)), _CLEANING[0])
-    if not problems and not set(_THRESHOLDS) <= set(content.get(used) or ()):
-        remedy = "give both in photoelectrons, such as 8 and 4."
-        problems.append(Problem("bad-value", used, f"does not give both {' and '.join(_THRESHOLDS)}", remedy))
     problems.extend(_nsb_problems(content.get("waveform_nsb_tuning")))
+    named = {problem.place for problem in problems}
+    problems.extend(problem for problem in value_problems(content) if problem.place not in named)
     if problems:
         raise InvalidProductionError(where, problems)
     return LstchainConfig(content=content)
@@ -225,16 +222,12 @@ def _cleaning_problems(key: str, section: Any) -> list[Problem]:
     if not isinstance(section, dict):
         return [Problem("bad-value", key, "must be a section", f"make {key} a mapping of settings.")]
     problems = []
-    for name in _THRESHOLDS:
+    for name in ("picture_thresh", "boundary_thresh"):
         value = section.get(name)
-        if value is not None and not (_is_number(value) and 0 < value < 1000):
+        if value is not None and not (is_number(value) and 0 < value < 1000):
             words, remedy = f"{value!r} is no number of photoelectrons", "give a threshold such as 8 or 4."
             problems.append(Problem("bad-value", f"{key}.{name}", words, remedy))
     return problems
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _nsb_problems(section: Any) -> list[Problem]:
@@ -243,7 +236,7 @@ def _nsb_problems(section: Any) -> list[Problem]:
     problems = []
     for key in (RATE_KEY, RATIO_KEY):
         value = section.get(key)
-        if value is not None and not (_is_number(value) and 0 <= value <= 20):
+        if value is not None and not (is_number(value) and 0 <= value <= 20):
             problems.append(
                 Problem(
                     "bad-value",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import PurePosixPath
 
 from lstops.errors import ConfigError
@@ -16,6 +15,7 @@ from lstops.production.grid import Node, Particle, known_grid
 from lstops.production.mc_files import FileIndex, Lister, split_files
 from lstops.production.slurm_options import resources
 from lstops.production.stages import StageName
+from lstops.production.step_options import irf_options, merge_options
 from lstops.site.model import Site
 from lstops.step.model import CORE_ENVIRONMENT, ArtifactKind, Input, Output, Stage, Step, relative_path
 
@@ -41,14 +41,18 @@ def relative_to_base(path: str, roots: Sequence[tuple[str, str]]) -> str:
     Raises
     ------
     ConfigError
-        If it is below none of the roots, or climbs out of one.
+        If it is below none of the roots, climbs out of one or holds control characters, or if a root is not
+        below the base.
     """
     for prefix, below in roots:
         if path.startswith(prefix) and ".." not in path.split("/"):
             rest = path[len(prefix) :].lstrip("/")
-            return relative_path(f"{below}/{rest}" if below else rest or ".")
+            try:
+                return relative_path(f"{below}/{rest}" if below else rest or ".")
+            except ValueError:
+                break
     raise ConfigError(
-        f"{path} is not below {' or '.join(prefix for prefix, _ in roots)}.",
+        f"{path if path.isprintable() else repr(path)} is not below {' or '.join(prefix for prefix, _ in roots)}.",
         "say where it is below the site's base (roots), or correct the path.",
     )
 
@@ -125,7 +129,7 @@ class StepMaker:
             inputs=tuple(inputs),
             outputs=tuple(outputs),
             files=files or {},
-            resources=resources(step.slurm, self.site.resources_for(kind)),
+            resources=resources(step.slurm, self.site.resources_for(kind), step.place),
             environment=CORE_ENVIRONMENT if step.stage is StageName.TRAIN_TEST_SPLIT else self.version,
         )
 
@@ -199,7 +203,8 @@ class StepMaker:
         yield self._step(step, [command], inputs, [output], files)
 
     def _merge(self, step: StepDefinition) -> Iterator[Step]:
-        pattern, no_images = _merge_options(step)
+        with _said_of(step):
+            pattern, no_images = merge_options(step.options)
         given = self.files.find(self._at(step, "input"), pattern)
         no_image = ("--no-image",) if no_images else ()
         # lstchain's own checks raise TypeError for subarrays called MonteCarloArray; the verifier compares the counts
@@ -268,7 +273,8 @@ class StepMaker:
     def _irf(self, step: StepDefinition) -> Iterator[Step]:
         inputs = self._dl2_inputs(step)
         files = [word for item in inputs for word in (f"-{item.name[0]}", f"{{in:{item.name}}}")]
-        options = _words(step.options)
+        with _said_of(step):
+            options = irf_options(step.options)
         command = ("lstchain_create_irf_files", *options, *files, "-o", "{out:irf}", "--config", "{in:config}",
                    "--overwrite")  # fmt: skip
         expect: dict[str, object] = {"point_like": "--point-like" in options}
@@ -284,33 +290,13 @@ class StepMaker:
         yield self._step(step, [("lstmcpipe_dl2_to_sensitivity", *files, "-o", "{out:sensitivity}")], inputs, [output])
 
 
-def _merge_options(step: StepDefinition) -> tuple[str, bool]:
-    """The pattern of the files to merge, and whether to leave images out.
-
-    Raises
-    ------
-    ConfigError
-        For options that the plan does not carry over.
-    """
-    pattern, no_images, words = "*.h5", False, list(_words(step.options))
-    while words:
-        word = words.pop(0)
-        if word in ("--pattern", "-p") and words:
-            pattern = words.pop(0)
-        elif word == "--no-image":
-            no_images = True
-        elif word not in ("--no-progress", "--skip-checks"):  # every merge of a plan has these
-            raise ConfigError(
-                f"{step.place}: the option {word!r} of lstchain_merge_hdf5_files cannot be planned.",
-                "use --pattern PATTERN and --no-image only.",
-            )
-    return pattern, no_images
-
-
-@lru_cache(maxsize=64)
-def _words(options: str) -> tuple[str, ...]:
-    """Options as words; those of a thousand steps are the same."""
-    return tuple(shlex.split(options))
+@contextmanager
+def _said_of(step: StepDefinition) -> Iterator[None]:
+    """Errors name the step whose options are wrong."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{step.place}.options: {error.what}", error.remedy) from None
 
 
 def _chunks(files: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -83,11 +83,6 @@ def check_request(request: ProductionRequest) -> ProductionRequest:
             f"the request names {' and '.join(sources) or 'no source'}.",
             "give one of CONFIG.yml, --night, --runs (their typical NSB) or --nsb (levels).",
         )
-    if request.tuning is not Tuning.AUTO and not (request.night or request.runs):
-        raise ConfigError(
-            f"{sources[0]} is not tuned to data: there is nothing to tune in the {request.tuning.value}s.",
-            "leave out --tuning, or name a night or runs.",
-        )
     if idle := list(_without_effect(request)):
         raise ConfigError(f"{' and '.join(idle)} would have no effect on this request.", "leave out what is not meant.")
     sky = [request.target, request.lines, request.zenith, request.all_sky]
@@ -129,5 +124,8 @@ def _without_effect(request: ProductionRequest) -> Iterator[str]:
             yield "--root"
         if request.despite_errors:
             yield "--despite-errors"
-    if request.profile and request.night is None and not request.runs:
-        yield "--profile"
+    if request.night is None and not request.runs:
+        if request.profile:
+            yield "--profile"
+        if request.tuning is not Tuning.AUTO:
+            yield "--tuning"

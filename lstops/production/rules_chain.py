@@ -138,6 +138,47 @@ def missing_sections(context: LintContext) -> Iterator[Finding]:
     )
 
 
+#: What the training of lstchain reads, since 0.8 and before.
+_FOREST_SECTIONS = tuple(
+    key
+    for features, forest in (
+        ("energy_regression", "energy_regressor"),
+        ("disp_regression", "disp_regressor"),
+        ("disp_classification", "disp_classifier"),
+        ("particle_classification", "particle_classifier"),
+    )
+    for key in (f"{features}_features", f"random_forest_{forest}_args")
+)
+_OLD_FOREST_SECTIONS = (
+    "regression_features",
+    "random_forest_regressor_args",
+    "classification_features",
+    "random_forest_classifier_args",
+)
+
+
+def missing_forests(context: LintContext) -> Iterator[Finding]:
+    """Where forests are grown, their features and hyper-parameters are in the configuration."""
+    chain = context.config.chain
+    if chain is None or not context.config.pipe.runs(StageName.TRAIN_PIPE):
+        return
+    is_old = any(key in chain.content for key in _OLD_FOREST_SECTIONS)
+    wanted = _OLD_FOREST_SECTIONS if is_old else _FOREST_SECTIONS
+    no_sign = chain.content.get("disp_method") == "disp_vector"
+    missing = tuple(key for key in wanted if key not in chain.content and not (no_sign and "disp_classif" in key))
+    if missing:
+        yield Finding(
+            code="missing-section",
+            severity=Severity.ERROR,
+            place="lstchain configuration",
+            message=f"train_pipe runs without {', '.join(missing)}: the forests would get the defaults of "
+            f"lstchain {context.lstchain_version or '(unknown version)'}",
+            remedy="add these sections, the same as for the other productions that this one is compared with.",
+            count=len(missing),
+            items=missing,
+        )
+
+
 def _training_settings(chain: LstchainConfig) -> dict[str, Any]:
     """What determines a training, apart from the data, as flat settings."""
     settings: dict[str, Any] = {}
@@ -200,5 +241,6 @@ RULES: tuple[Rule, ...] = (
     nsb_key,
     tuning_without_effect,
     missing_sections,
+    missing_forests,
     hyperparameters,
 )

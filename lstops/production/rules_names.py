@@ -7,12 +7,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
+from lstops.errors import ConfigError
+from lstops.production.config import LstmcpipeConfig
 from lstops.production.definition import StepDefinition, cycles
 from lstops.production.findings import Finding, LintContext, Rule, Severity, Tree, counted
+from lstops.production.grid import node_in_path
 from lstops.production.lstchain_config import version_in_name, version_tuple
 
 #: Names of published productions begin with a date; other folder names say nothing about the production.
 _DATED = re.compile(r"^\d{8}_")
+# in bytes, of Linux
+_LONGEST_PATH, _LONGEST_NAME = 4095, 255
 _GRID_PREFIX = re.compile(r"^\d{8}_v[\d.]+")
 
 
@@ -31,6 +36,77 @@ def _by_stage(steps: Iterable[tuple[StepDefinition, str]]) -> dict[str, list[tup
     for step, path in steps:
         groups[step.stage.value].append((step, path))
     return groups
+
+
+def _path_fault(path: str) -> str | None:
+    """Why no job could be given this path, else None."""
+    if not path.strip():
+        return "blank"
+    if any(character < " " for character in path):
+        return "with control characters"
+    if not path.startswith("/"):
+        return "not absolute"
+    if ".." in path.split("/"):
+        return "with '..'"
+    parts = path.encode(errors="surrogatepass").split(b"/")
+    if sum(map(len, parts)) + len(parts) > _LONGEST_PATH or max(map(len, parts)) > _LONGEST_NAME:
+        return "too long for any file system"
+    return None
+
+
+def paths(context: LintContext) -> Iterator[Finding]:
+    """Every path says by itself where it is; jobs run in folders of their own."""
+    faults: dict[str, list[tuple[StepDefinition, str]]] = defaultdict(list)
+    for step in context.production.steps():
+        for given in (*step.inputs, *step.outputs):
+            if fault := _path_fault(given.path):
+                faults[fault].append((step, given.path))
+    for fault, found in faults.items():
+        for stage, cases in _by_stage(found).items():
+            yield Finding(
+                code="bad-path",
+                severity=Severity.ERROR,
+                place=cases[0][0].place,
+                message=f"{counted(len(cases), 'path')} of {stage} {fault}, e.g. {cases[0][1][:200]!r}",
+                remedy="write the whole path, from / on.",
+                count=len(cases),
+                items=tuple(path for _, path in cases[:20]),
+            )
+
+
+def impossible_nodes(pipe: LstmcpipeConfig) -> tuple[Finding, ...]:
+    """Folders of nodes that are no direction above the horizon, so that no other rule can be applied."""
+    found = []
+    for stage in pipe.stages.defined:
+        cases: dict[str, str] = {}
+        for index, step in enumerate(pipe.stages.of(stage)):
+            for path in _texts(step.model_dump(include={"input", "output", "path_model"})):
+                try:
+                    node_in_path(path)
+                except ConfigError as error:
+                    cases.setdefault(f"stages.{stage.value}[{index}]", error.what)
+        if cases:
+            place, what = next(iter(cases.items()))
+            found.append(
+                Finding(
+                    code="bad-path",
+                    severity=Severity.ERROR,
+                    place=place,
+                    message=f"{counted(len(cases), 'step')} of {stage.value} for no node: {what.rstrip('.')}",
+                    remedy="correct the name of the node; nothing else of the file has been checked.",
+                    count=len(cases),
+                    items=tuple(cases)[:20],
+                )
+            )
+    return tuple(found)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
 
 
 def prod_id_in_names(context: LintContext) -> Iterator[Finding]:
@@ -173,34 +249,41 @@ def _ancestors(path: str) -> Iterator[str]:
     yield from (str(parent) for parent in PurePosixPath(path.rstrip("/")).parents)
 
 
-def _made(context: LintContext, running_only: bool) -> set[str]:
-    """Everything that steps make, and the folders it lies in."""
-    made: set[str] = set()
-    for step in context.production.steps(running_only):
-        for path in step.products:
-            clean = path.rstrip("/")
-            if clean not in made:
-                made.add(clean)
-                made.update(_ancestors(clean))
-    return made
+def _folders_of(steps: Iterable[StepDefinition]) -> set[str]:
+    """The folders in which the products of steps lie."""
+    products = {path.rstrip("/") for step in steps for path in step.products}
+    return {folder for path in products for folder in _ancestors(path)}
+
+
+def _unmade(context: LintContext) -> Iterator[tuple[StepDefinition, str]]:
+    """Inputs that no step that runs makes.
+
+    A folder is made by whoever has put something into it before: merged files lie beside what was merged, so that the
+    output of the merge itself says nothing about its input. What is made too late is a cyclic path.
+    """
+    late = {(step.place, path) for step, path, _ in cycles(context.production)}
+    made = {path.rstrip("/") for step in context.production.steps(True) for path in step.products}
+    # folders that a step fills with files whose names are not known beforehand
+    folders = {o.path.rstrip("/") for s in context.production.steps(True) for o in s.outputs if o.is_folder}
+    filled: set[str] = set()
+    for stage in context.production.stages:
+        if not stage.runs:
+            continue
+        for step in stage.steps:
+            for given in step.inputs:
+                path = given.path.rstrip("/")
+                if path in made or path in filled or (step.place, path) in late:
+                    continue
+                if folders.isdisjoint(_ancestors(path)):
+                    yield step, path
+        filled.update(_folders_of(stage.steps))
 
 
 def inputs(context: LintContext) -> Iterator[Finding]:
     """Each input is made by a step that runs, or is there (where the tree is at hand)."""
-    made, prod_id = _made(context, running_only=True), context.production.prod_id
-    # folders that a step fills with files whose names are not known beforehand
-    folders = {o.path.rstrip("/") for s in context.production.steps(True) for o in s.outputs if o.is_folder}
-    own, absent = [], []
-    tree = context.tree
-    for step in context.production.steps(running_only=True):
-        for given in step.inputs:
-            path = given.path.rstrip("/")
-            if path in made or not folders.isdisjoint(_ancestors(path)):
-                continue
-            if prod_id in PurePosixPath(path).parts:
-                own.append((step, path))
-            if tree and tree.covers(path) and not tree.has(path):
-                absent.append((step, path))
+    tree, unmade = context.tree, tuple(_unmade(context))
+    own = [(step, path) for step, path in unmade if context.production.prod_id in PurePosixPath(path).parts]
+    absent = [(step, path) for step, path in unmade if tree and tree.covers(path) and not tree.has(path)]
     for stage, cases in _by_stage(own).items():
         yield Finding(
             code="input-not-produced",
@@ -226,7 +309,8 @@ def inputs(context: LintContext) -> Iterator[Finding]:
 
 def overwrites(context: LintContext) -> Iterator[Finding]:
     """No output is an input that exists before, holds one, belongs to another production or is there already."""
-    made = _made(context, running_only=False)
+    steps = tuple(context.production.steps())
+    made = {path.rstrip("/") for step in steps for path in step.products} | _folders_of(steps)
     before: dict[str, StepDefinition] = {}
     holding: dict[str, tuple[str, StepDefinition]] = {}
     for step in context.production.steps():
@@ -271,4 +355,4 @@ def _existing(context: LintContext, tree: Tree) -> Iterator[Finding]:
         )
 
 
-RULES: tuple[Rule, ...] = (prod_id_in_names, versions, duplicates, cyclic_paths, inputs, overwrites)
+RULES: tuple[Rule, ...] = (paths, prod_id_in_names, versions, duplicates, cyclic_paths, inputs, overwrites)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from lstops.production.definition import DEFAULT_TEST_RATIO, StepDefinition
 from lstops.production.findings import Finding, LintContext, Rule, Severity, counted
@@ -73,7 +74,10 @@ def stages_to_run(context: LintContext) -> Iterator[Finding]:
 
 def _slurm_remedy(text: str) -> str:
     """The same options under the key that is read: "-p long --mem=80GB" -> partition: long, mem: 80GB."""
-    options, words = [], shlex.split(text)
+    try:
+        options, words = [], shlex.split(text)
+    except ValueError:
+        return "the same options"  # which nobody can read
     while words:
         word = words.pop(0)
         if word == "-p" and words:
@@ -153,6 +157,8 @@ def missing_nodes(context: LintContext) -> Iterator[Finding]:
     for step in definition.steps:
         if step.is_training and step.line and step.particle and step.node:
             by_line[step.line][step.particle].append(step)
+    for line in _lines_used(context):
+        by_line[line]  # a line that is trained on without any node: all of them are missing
     for name, particles in by_line.items():
         if name not in context.grid.lines:
             yield Finding(
@@ -166,6 +172,19 @@ def missing_nodes(context: LintContext) -> Iterator[Finding]:
         yield from _line_findings(context, stage, context.grid.line(name), particles)
 
 
+def _lines_used(context: LintContext) -> Iterator[str]:
+    """Lines whose training data this production has to make, since they are read out of its own folders."""
+    made = {path for step in context.production.steps() for path in step.products}
+    for stage in (StageName.MERGE_DL1, StageName.TRAIN_PIPE):
+        definition = context.production.stage(stage)
+        for step in definition.steps if definition else ():
+            # of a merged file the merge says where it comes from
+            read = (PurePosixPath(given.path).parts for given in step.inputs if given.path not in made)
+            own = any(context.production.prod_id in parts for parts in read)
+            if own and step.line and (step.is_training or stage is StageName.TRAIN_PIPE):
+                yield step.line
+
+
 def _line_findings(
     context: LintContext, stage: StageName, line: Line, particles: dict[Particle, list[StepDefinition]]
 ) -> Iterator[Finding]:
@@ -176,7 +195,7 @@ def _line_findings(
         comparison = context.grid.compare(line.nodes, nodes)
         by_missing[comparison.missing].append(particle.value)
         unknown.update((line.node_name(node, particle), node) for node in comparison.unknown)
-    first = next(step for steps in particles.values() for step in steps)
+    first = next((step for steps in particles.values() for step in steps), None)
     for missing, names in by_missing.items():
         if missing:
             yield _missing_finding(context, stage, line, missing, names, first)
@@ -199,7 +218,7 @@ def _missing_finding(
     line: Line,
     missing: tuple[Node, ...],
     particles: list[str],
-    first: StepDefinition,
+    first: StepDefinition | None,
 ) -> Finding:
     why = ""
     if set(missing) <= set(line.culmination_nodes):
@@ -210,13 +229,14 @@ def _missing_finding(
         why = " (the culmination among them)"
     there, total = len(line.nodes) - len(missing), len(line.nodes)
     lost = [Particle.PROTONS if name == Particle.PROTONS.value else Particle.GAMMA_DIFFUSE for name in particles]
+    like = f"like {first.place}" if first else f"to {stage.value}"
     return Finding(
         code="missing-node",
         severity=Severity.ERROR if context.config.pipe.runs(stage) else Severity.WARNING,
         place=f"stages.{stage.value} ({line.name})",
         message=f"{line.name} {' and '.join(particles)}: {there} of {total} training nodes, "
         f"without {_node_list(missing)}{why}",
-        remedy=f"add a step for each missing node, like {first.place}: {line.node_name(missing[0], lost[0])}.",
+        remedy=f"add a step for each missing node, {like}: {line.node_name(missing[0], lost[0])}.",
         count=len(missing),
         items=tuple(line.node_name(node, particle) for particle in lost for node in missing),
     )

@@ -30,10 +30,33 @@ class StageName(str, Enum):
     DL2_TO_SENSITIVITY = "dl2_to_sensitivity"
 
 
-class SlurmOptions(Frozen):
-    """`extra_slurm_options` of a step: long options of sbatch, given to it as they are."""
+#: Long options of sbatch (SLURM 22 to 24).
+SBATCH_OPTIONS = frozenset(
+    {
+    "account", "acctg-freq", "array", "batch", "bb", "bbf", "begin", "chdir", "cluster-constraint", "clusters",
+    "comment", "constraint", "container", "contiguous", "core-spec", "cores-per-socket", "cpu-freq", "cpus-per-gpu",
+    "cpus-per-task", "deadline", "delay-boot", "dependency", "distribution", "error", "exclude", "exclusive",
+    "export", "export-file", "extra-node-info", "get-user-env", "gid", "gpu-bind", "gpu-freq", "gpus",
+    "gpus-per-node", "gpus-per-socket", "gpus-per-task", "gres", "gres-flags", "hint", "hold", "ignore-pbs", "input",
+    "job-name", "kill-on-invalid-dep", "licenses", "mail-type", "mail-user", "mcs-label", "mem", "mem-bind",
+    "mem-per-cpu", "mem-per-gpu", "mincpus", "network", "nice", "no-kill", "no-requeue", "nodefile", "nodelist",
+    "nodes", "ntasks", "ntasks-per-core", "ntasks-per-gpu", "ntasks-per-node", "ntasks-per-socket", "open-mode",
+    "output", "overcommit", "oversubscribe", "parsable", "partition", "power", "prefer", "priority", "profile",
+    "propagate", "qos", "quiet", "reboot", "requeue", "reservation", "segment", "signal", "sockets-per-node",
+    "spread-job", "switches", "test-only", "thread-spec", "threads-per-core", "time", "time-min", "tmp", "tres-bind",
+    "tres-per-task", "uid", "use-min-nodes", "verbose", "wait", "wait-all-nodes", "wckey", "wrap",
+    }
+)  # fmt: skip
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+class SlurmOptions(Frozen):
+    """`extra_slurm_options` of a step: long options of sbatch, given to it as they are.
+
+    The usual ones are fields; others of `SBATCH_OPTIONS` may stand beside them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, SlurmValue]
 
     partition: SlurmValue = None
     mem: SlurmValue = None

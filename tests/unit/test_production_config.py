@@ -32,10 +32,8 @@ stages:
     output: /d/20240101_v0.10.12_tiny/m.h5
     options: --no-image
 """
-CHAIN = {
-    "tailcut": {"picture_thresh": 8, "boundary_thresh": 4},
-    "waveform_nsb_tuning": {"nsb_tuning": False, "nsb_tuning_rate_GHz": 0.15},
-}
+TAILCUT = {"picture_thresh": 8, "boundary_thresh": 4}
+CHAIN = {"tailcut": TAILCUT, "waveform_nsb_tuning": {"nsb_tuning": False, "nsb_tuning_rate_GHz": 0.15}}
 
 
 def write(folder: Path, text: str = PIPE, chain: Any = CHAIN) -> Path:
@@ -86,12 +84,7 @@ def test_the_digest_depends_on_both_documents_and_not_on_their_layout(tmp_path: 
         ("merge_dl1:", "merge_DL1:", "unknown-key stages.merge_DL1", "'merge_dl1'"),
         ("    options", "    option", "unknown-key stages.merge_dl1[0].option", "'options'"),
         ("    output: /d/2", "    ouput: /d/2", "unknown-key stages.dl1ab[0].ouput", "'output'"),
-        (
-            "cpus-per-task",
-            "cpus_per_tasks",
-            "unknown-key stages.dl1ab[0].extra_slurm_options.cpus_per_tasks",
-            "cpus-per",
-        ),
+        ("mem: 6GB", "mem: 1.5", "bad-value stages.dl1ab[0].extra_slurm_options.mem", "string or a valid integer"),
         ("    input: /d/20", "    inptu: /d/20", "missing-key stages.merge_dl1[0].input", "missing"),
         ("  - input: /d/a\n    output", "    input: /d/a\n    output", "not-a-list stages.dl1ab", "list"),
         ("lstchain\n", "lstchian\n", "bad-value workflow_kind", "lstchian"),
@@ -121,6 +114,8 @@ def test_wrong_keys_are_named_with_the_nearest_right_one(
         ("- a\n", "bad-value file"),
         ("", "bad-value file"),
         (PIPE + "prod_id: twice\n", "not-yaml file"),
+        (PIPE + "? [a]\n: 3\n", "not-yaml file"),
+        (PIPE + "? {a: 1}\n: 3\n", "not-yaml file"),
         ("a: !!python/object/apply:os.getcwd []\n", "not-yaml file"),
     ],
 )
@@ -145,11 +140,14 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
     [
         ("{", "file"),
         ("[1]", "JSON mapping"),
+        ('{"version": ' + "9" * 5000 + "}", "file"),
+        ('{"version": ' + "[" * 200_000 + "]" * 200_000 + "}", "file"),
+        ('{"version": ' + "[" * 500 + "]" * 500 + "}", "more than 100"),
+        ('{"tailcut": {"a": 1, "a": 2}}', "'a' is given twice"),
         ({**CHAIN, "tailcut": 5}, "tailcut: must be a section"),
         ({**CHAIN, "tailcut": {"picture_thresh": "high"}}, "picture_thresh: 'high' is no number of photoelectrons"),
         ({**CHAIN, "tailcut": {"picture_thresh": float("nan")}}, "nan is no number of photoelectrons"),
-        ({**CHAIN, "tailcut": {}}, "tailcut: does not give both picture_thresh and boundary_thresh"),
-        ({**CHAIN, "tailcut": {"picture_thresh": 8}}, "does not give both"),
+        ({**CHAIN, "tailcut": {"picture_thresh": 8}}, "'boundary_thresh' is missing"),
         ({"version": 1, "FitIntensityScan": {}}, "no lstchain configuration"),
         ({**CHAIN, "tailcuts": {}}, "'tailcuts'.*'tailcut'"),
         ({**CHAIN, "waveform_nsb_tuning": {"nsb_tuning": True, "nsb_tuning_rate_GHz": -0.1}}, "-0.1 is no possible"),
@@ -159,6 +157,18 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
             "'high' is no possible",
         ),
         ({**CHAIN, "waveform_nsb_tuning": 0.14}, "must be a section"),
+        ({**CHAIN, "waveform_nsb_tuning": {"nsb_tuning": "false"}}, "'false' is neither true nor false"),
+        ({**CHAIN, "tailcut": {}}, "tailcut.picture_thresh: the key 'picture_thresh' is missing"),
+        ({**CHAIN, "tailcut": {"picture_thresh": 4, "boundary_thresh": 8}}, "4 is below boundary_thresh, 8"),
+        ({**CHAIN, "random_forest_energy_regressor_args": [1, 2]}, "_args: must be a section"),
+        ({**CHAIN, "random_forest_energy_regressor_args": {"n_estimators": "many"}}, "'many' is no possible n_est"),
+        ({**CHAIN, "random_forest_energy_regressor_args": {"n_estimators": None}}, "None is no possible n_estim"),
+        ({**CHAIN, "random_forest_energy_regressor_args": {"max_depth": -3}}, "-3 is no possible max_depth"),
+        ({**CHAIN, "energy_regression_features": "width"}, "must be a list of names"),
+        ({**CHAIN, "energy_regression_features": ["width", "width"]}, "names a feature twice"),
+        ({**CHAIN, "EventSelector": {"filters": 3}}, "EventSelector.filters: must be a section"),
+        ({**CHAIN, "EventSelector": {"filters": {"width": [0, "wide"]}}}, "filters.width: must be two limits"),
+        ({**CHAIN, "image_modifier": {"transition_charge": float("nan")}}, "transition_charge: nan is no value"),
     ],
 )
 def test_no_lstchain_configuration(tmp_path: Path, chain: Any, message: str) -> None:
@@ -166,6 +176,15 @@ def test_no_lstchain_configuration(tmp_path: Path, chain: Any, message: str) -> 
     with pytest.raises(ConfigError, match=message) as caught:
         read_lstchain_config(tmp_path / "lstchain_config.json")
     assert caught.value.remedy
+
+
+def test_values_that_lstchain_takes(tmp_path: Path) -> None:
+    forest = {"n_estimators": 50, "max_depth": None, "n_jobs": -1}
+    filters = {"EventSelector": {"filters": {"width": [0, float("inf")]}}}
+    write(tmp_path, chain={**CHAIN, **filters, "random_forest_energy_regressor_args": forest})
+    assert read_lstchain_config(tmp_path / "lstchain_config.json").forests == {
+        "random_forest_energy_regressor_args": forest
+    }
 
 
 def test_the_json_beside_the_yaml_is_taken_only_if_there_is_one(tmp_path: Path) -> None:

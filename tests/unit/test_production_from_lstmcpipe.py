@@ -261,6 +261,11 @@ def edited(stage: str, **values: Any) -> dict[str, Any]:
     [
         (edited("dl1_to_dl2", output="/home/me/dl2"), "/home/me/dl2.* is not below /fefs/aswg/data/"),
         (edited("dl1_to_dl2", path_model="/fefs/aswg/data/../../etc"), "is not below"),
+        (edited("dl1_to_dl2", path_model="/fefs/aswg/data/a\nb"), r"data/a\\nb' is not below"),
+        (edited("merge_dl1", options="--pattern '*.h5"), r"stages\.merge_dl1\[0\]\.options: .* No closing quotation"),
+        (edited("dl2_to_irfs", options="--pointlike"), r"stages\.dl2_to_irfs\[0\]\.options: .*no option --pointlike"),
+        (edited("r0_to_dl1", extra_slurm_options={"cpus-per-task": "many"}),
+         r"stages\.r0_to_dl1\[0\]\.extra_slurm_options\.cpus-per-task: 'many' is no number"),
         (edited("merge_dl1", options="--pattern */nothing/*.h5"), r"no file \*/nothing/\*.h5"),
         (edited("merge_dl1", options="--no-image --keys-to-copy x"), "'--keys-to-copy'"),
         (edited("r0_to_dl1", extra_slurm_options={"mem": "lots"}), "'lots' is no amount of memory"),
@@ -333,9 +338,9 @@ def test_memory_of_sbatch(text: str | int, mb: int) -> None:
 
 
 def test_no_options_no_change() -> None:
-    assert resources(None, Resources(mem_mb=7)) == Resources(mem_mb=7)
+    assert resources(None, Resources(mem_mb=7), "x") == Resources(mem_mb=7)
     options = SlurmOptions.model_validate({"cpus-per-task": 16, "nice": 10})
-    assert resources(options, Resources(mem_mb=7)) == Resources(mem_mb=7, cpus=16)
+    assert resources(options, Resources(mem_mb=7), "x") == Resources(mem_mb=7, cpus=16)
 
 
 @pytest.mark.parametrize(

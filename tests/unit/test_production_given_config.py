@@ -21,7 +21,7 @@ from lstops.production.inventory import TRAINING, Dataset, Inventory, McFile
 from lstops.production.level import chain_changes, lstmcpipe_config
 from lstops.production.lint import lint_file
 from lstops.production.lstchain_config import LstchainConfig
-from lstops.production.plan import TunedProductionRequest
+from lstops.production.plan import TunedProductionRequest, forest_update
 from lstops.production.pull_request import tuned_lstmcpipe_config
 from lstops.production.request import ProductionRequest
 from lstops.reduction.cuts import SECTIONS, load_cuts
@@ -144,11 +144,19 @@ def errors_of(pipe: LstmcpipeConfig, chain: Document, folder: Path) -> list[str]
     return [f"{f.code} {f.message}" for f in lint_file(path).findings if f.severity is Severity.ERROR]
 
 
+#: of the standard configuration of lstchain, which the changes are made to
+FEATURES = {
+    f"{what}_features": ["log_intensity", "width"]
+    for what in ("energy_regression", "disp_regression", "disp_classification", "particle_classification")
+}
+
+
 def test_what_lstops_writes_for_lstmcpipe_has_no_errors(tmp_path: Path) -> None:
     site, line, cuts = make_site(tmp_path), GRID.line("dec_2276"), load_cuts()
     level = replace(crab(), production="v0.12.3_crab_nsb_tuning_0.14")
     (tmp_path / "level").mkdir()
-    assert errors_of(lstmcpipe_config(level, site, GRID), chain_changes(level, site), tmp_path / "level") == []
+    changed = {**FEATURES, **chain_changes(level, site)}
+    assert errors_of(lstmcpipe_config(level, site, GRID), changed, tmp_path / "level") == []
 
     name = "20240115_v0.12.3_nsb_tuning_0.25"
     places = [
@@ -164,6 +172,7 @@ def test_what_lstops_writes_for_lstmcpipe_has_no_errors(tmp_path: Path) -> None:
     )
     tuned = tuned_lstmcpipe_config(TunedProductionRequest(name, "0.12.3", (), cuts), site, inventory)
     chain = {"tailcut": {"picture_thresh": 8, "boundary_thresh": 4}, "image_modifier": {"increase_nsb": True}}
+    chain |= {**FEATURES, **forest_update(site.production.forests)}
     chain |= {key: value for key, value in json.loads(cuts.text).items() if key in SECTIONS}
     (tmp_path / "tuned").mkdir()
     assert errors_of(tuned, chain, tmp_path / "tuned") == []

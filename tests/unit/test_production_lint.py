@@ -12,6 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from lstops.errors import ConfigError
 from lstops.production.cli import app
 from lstops.production.config import validate_pipe
 from lstops.production.counts import count_stages
@@ -94,7 +95,13 @@ def chain() -> Document:
         "tailcut": {"picture_thresh": 8, "boundary_thresh": 4},
         "waveform_nsb_tuning": {"nsb_tuning": True, "nsb_tuning_rate_GHz": 0.14},
         "random_forest_energy_regressor_args": forest,
+        "random_forest_disp_regressor_args": {**forest},
+        "random_forest_disp_classifier_args": {**forest},
+        "random_forest_particle_classifier_args": {**forest},
         "energy_regression_features": ["log_intensity", "width"],
+        "disp_regression_features": ["log_intensity", "width"],
+        "disp_classification_features": ["log_intensity", "width"],
+        "particle_classification_features": ["log_intensity", "width"],
         "EventSelector": {"filters": {}},
         "DL3Cuts": {"gh_efficiency": 0.7},
         "DataBinning": {"scale_true_energy": 1.0},
@@ -169,9 +176,8 @@ CASES: dict[str, tuple[Change, str, str, str, str]] = {
     "a node of one particle": (
         drop("r0_to_dl1", 4), "missing-node", "error", "stages.r0_to_dl1", "GammaDiffuse: 18 of 19"),
     "a line of the grid that is not known": (
-        lambda pipe, _: pipe["stages"].__setitem__("r0_to_dl1", [
-            {key: path.replace("dec_2276", "dec_1111") for key, path in step.items()}
-            for step in pipe["stages"]["r0_to_dl1"]]),
+        lambda pipe, _: pipe.__setitem__("stages", json.loads(
+            json.dumps(pipe["stages"]).replace("dec_2276", "dec_1111"))),
         "unknown-line", "warning", "stages.r0_to_dl1", "dec_1111"),
     "a node that the grid does not have": (
         lambda pipe, _: pipe["stages"]["r0_to_dl1"].append({
@@ -190,6 +196,30 @@ CASES: dict[str, tuple[Change, str, str, str, str]] = {
     "slurm_options": (
         put("stages/merge_dl1/1/slurm_options", "-p long --mem=8GB"),
         "dead-key", "warning", "stages.merge_dl1[1].slurm_options", "1 step of merge_dl1"),
+    "slurm_options with an open quote": (
+        put("stages/merge_dl1/1/slurm_options", '-p "long --mem=8GB'),
+        "dead-key", "warning", "stages.merge_dl1[1].slurm_options", "1 step of merge_dl1"),
+    "fewer CPUs than none": (
+        put("stages/train_pipe/0/extra_slurm_options", {"cpus-per-task": -4}),
+        "bad-value", "error", "stages.train_pipe[0].extra_slurm_options.cpus-per-task", "-4 is no number of CPUs"),
+    "memory in parts": (
+        put("stages/train_pipe/0/extra_slurm_options", {"mem": "1.5GB"}),
+        "bad-value", "error", "stages.train_pipe[0].extra_slurm_options.mem", "no amount of memory"),
+    "no time limit": (
+        put("stages/train_pipe/0/extra_slurm_options", {"time": "UNLIMITED", "ntasks-per-node": 2}),
+        "bad-value", "warning", "stages.train_pipe[0].extra_slurm_options.time", "without a limit"),
+    "an option that sbatch does not have": (
+        put("stages/train_pipe/0/extra_slurm_options", {"cpus_per_tasks": 4}),
+        "unknown-key", "warning", "stages.train_pipe[0].extra_slurm_options.cpus_per_tasks", "'cpus-per-task'"),
+    "options that the script of the IRFs does not have": (
+        both(*(put(f"stages/dl2_to_irfs/{i}/options", "--pointlike") for i in (0, 1))),
+        "bad-option", "error", "stages.dl2_to_irfs[0].options", "--point-like (2 steps of dl2_to_irfs)"),
+    "options of a merge with an open quote": (
+        put("stages/merge_dl1/2/options", "--pattern '*.h5"),
+        "bad-option", "error", "stages.merge_dl1[2].options", "No closing quotation"),
+    "options of a merge that no plan carries over": (
+        put("stages/merge_dl1/2/options", "--run-number 3"),
+        "bad-option", "warning", "stages.merge_dl1[2].options", "--run-number"),
     "options where none are read": (
         put("stages/train_pipe/0/options", "--fast"), "dead-key", "warning", "stages.train_pipe[0].options", "--fast"),
     "a stage without steps": (
@@ -234,6 +264,21 @@ CASES: dict[str, tuple[Change, str, str, str, str]] = {
     "a folder that a later stage fills": (
         put("stages/merge_dl1/2/input", production()["stages"]["dl1_to_dl2"][1]["output"]),
         "cyclic-path", "error", "stages.merge_dl1[2]", "stages.dl1_to_dl2[1]"),
+    "a path from nowhere": (
+        put("stages/r0_to_dl1/0/input", "mc/DL0/x"), "bad-path", "error", "stages.r0_to_dl1[0]", "not absolute"),
+    "a path from home": (
+        put("stages/r0_to_dl1/0/input", "~/x"), "bad-path", "error", "stages.r0_to_dl1[0]", "not absolute"),
+    "a blank path": (
+        put("stages/r0_to_dl1/0/input", "  "), "bad-path", "error", "stages.r0_to_dl1[0]", "blank"),
+    "a path of two lines": (
+        put("stages/r0_to_dl1/0/input", "/fefs/a\nb"), "bad-path", "error", "stages.r0_to_dl1[0]", "control"),
+    "a path that climbs": (
+        put("stages/r0_to_dl1/0/input", "/fefs/../a"), "bad-path", "error", "stages.r0_to_dl1[0]", "'..'"),
+    "a path that no file can have": (
+        put("stages/r0_to_dl1/0/input", "/fefs/" + 300 * "a"), "bad-path", "error", "stages.r0_to_dl1[0]", "too long"),
+    "forests without hyper-parameters": (
+        lambda _, lstchain: lstchain.pop("random_forest_disp_regressor_args"),
+        "missing-section", "error", "lstchain", "train_pipe runs without random_forest_disp_regressor_args"),
     "images modified where nobody does": (
         put("image_modifier", {"increase_nsb": True}, True),
         "tuning-without-effect", "warning", "image_modifier", "dl1ab only"),
@@ -310,6 +355,7 @@ def test_equal_votes_on_hyper_parameters_are_a_warning(tmp_path: Path) -> None:
 
 def test_the_tree_at_hand(folder: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
+    root.mkdir()
     assert findings(folder, tree=Tree(root)) == []  # no /fefs here: nothing can be said
     pipe = production()
     inputs = [step["input"] for step in pipe["stages"]["r0_to_dl1"]]
@@ -329,6 +375,63 @@ def test_the_tree_at_hand(folder: Path, tmp_path: Path) -> None:
     (models / "reg_energy.sav").touch()
     (there,) = findings(folder, tree=Tree(root))
     assert (there.code, there.severity.value, there.place) == ("overwrites", "error", "stages.train_pipe[0]")
+
+
+@pytest.mark.parametrize("tree", ["nowhere", "file"])
+def test_a_tree_that_is_no_folder_is_refused(folder: Path, tmp_path: Path, tree: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="is no folder"):
+        lint_file(write(folder), tree=Tree(tmp_path / tree))
+
+
+def test_a_name_that_no_file_can_have_is_not_there(tmp_path: Path) -> None:
+    assert not Tree(tmp_path).has("/fefs/" + 300 * "a")
+
+
+def without_training_dl1(pipe: Document, _: Document) -> None:
+    pipe["stages"]["r0_to_dl1"] = pipe["stages"]["r0_to_dl1"][2 * N :]
+
+
+def test_a_line_that_is_trained_without_any_node(folder: Path) -> None:
+    first, second = findings(folder, without_training_dl1)
+    assert (first.code, first.severity.value, first.count) == ("missing-node", "error", N)
+    assert "GammaDiffuse and Protons: 0 of 19" in first.message
+    assert (second.code, second.place, second.count) == ("input-not-produced", "stages.merge_dl1[0]", 2)
+
+
+def test_training_files_of_another_production_need_no_nodes_here(folder: Path) -> None:
+    def change(pipe: Document, lstchain: Document) -> None:
+        without_training_dl1(pipe, lstchain)
+        for step in pipe["stages"]["merge_dl1"][:2]:
+            step["input"] = step["input"].replace(PROD, "20240101_v0.10.12_base")
+
+    assert findings(folder, change) == []
+
+
+def test_what_a_merge_reads_is_not_made_by_the_merge_itself(folder: Path, tmp_path: Path) -> None:
+    """Merged files lie in the folder of what was merged."""
+
+    def change(pipe: Document, _: Document) -> None:
+        del pipe["stages"]["r0_to_dl1"]
+        pipe["stages_to_run"].remove("r0_to_dl1")
+
+    (found,) = findings(folder, change)
+    assert (found.code, found.place, found.count) == ("input-not-produced", "stages.merge_dl1[0]", 4)
+    (tmp_path / "root" / "fefs").mkdir(parents=True)
+    found, _ = findings(folder, change, tree=Tree(tmp_path / "root"))
+    assert (found.code, found.place, found.count) == ("input-missing", "stages.merge_dl1[0]", 4)
+
+
+def test_a_node_below_the_horizon_is_a_finding(folder: Path) -> None:
+    def change(pipe: Document, lstchain: Document) -> None:
+        lstchain[NSB]["nsb_tuning"] = "false"
+        step = pipe["stages"]["r0_to_dl1"][-1]
+        step["output"] = step["output"].rsplit("/", 1)[0] + "/node_theta_95.000_az_400.000_"
+
+    chained, node = findings(folder, change)
+    assert (chained.code, chained.place) == ("bad-value", f"lstchain_config.json: {NSB}.nsb_tuning")
+    assert (node.code, node.place, node.count) == ("bad-path", f"stages.r0_to_dl1[{2 * N + 1}]", 1)
+    assert "95.000" in node.message
 
 
 def test_unreadable_documents_are_findings_and_the_other_one_is_still_checked(folder: Path) -> None:

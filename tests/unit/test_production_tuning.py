@@ -11,6 +11,7 @@ import pytest
 import tables
 from sites import make_site
 
+from lstops.catalog.tables import ProductionRow
 from lstops.errors import ConfigError
 from lstops.night import Night
 from lstops.nsb.finder import RunNsb
@@ -93,7 +94,7 @@ def test_the_request_names_a_way_of_tuning_for_data_only() -> None:
     assert told.value.remedy == "write auto, image, waveform."
     assert request_of({"night": "20240115", "tuning": "waveform"}).tuning is Tuning.WAVEFORM
     assert request_of({"night": "20240115"}).tuning is Tuning.AUTO
-    with pytest.raises(ConfigError, match="--nsb is not tuned to data"):
+    with pytest.raises(ConfigError, match="--tuning would have no effect"):
         check_request(ProductionRequest(levels_ghz=(0.1,), target="Crab", zenith=NEAR, tuning=Tuning.IMAGE))
 
 
@@ -209,6 +210,23 @@ def test_an_equal_production_of_tuned_waveforms_is_used(
     (found,) = plan_request(bright, ProductionRequest(runs=RUNS, target="Crab", zenith=NEAR))
     assert found.plan is None
     assert found.title.startswith("mine is the same production")
+
+
+def test_tuned_waveforms_that_lack_test_nodes_keep_their_name_and_their_subruns(
+    bright: Site, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crab_tree(bright.base, put)
+    context = planned(bright)[1].context
+    some = Existing("mine", "dec_2276", 2.21, context["settings_sha256"]["dec_2276"], tuple(context["test_nodes"][:-2]))
+    row = ProductionRow(name="mine", line="dec_2276")
+    monkeypatch.setattr(planning, "_existing", lambda _: ((some,), ()))
+    monkeypatch.setattr(planning, "registered_as", lambda _: (row,))
+    monkeypatch.setattr(planning, "context_of", lambda *_: {"subruns": SUBRUNS[:1]})
+    found, plan = planned(bright)
+    assert plan.context["production"] == "mine"
+    assert plan.context["subruns"] == list(SUBRUNS[:1])
+    assert plan.context["test_nodes"] == context["test_nodes"]
+    assert any("mine is the same but for 2 test node(s)" in note for note in found.notes)
 
 
 def test_without_raw_events_images_are_tuned_and_plan_and_preview_say_so(bright: Site) -> None:
