@@ -68,7 +68,8 @@ PARAMS = {
         minimum=0,
         maximum=15,
         title="NSB level (GHz)",
-        description="Extra NSB over the dark Monte Carlo, such as 0.14; needs target or line, and zenith range.",
+        description="Extra NSB over the dark Monte Carlo, such as 0.14; needs target or line, and zenith range. Beside "
+        "a configuration: the level of the images' noise, which it does not say in GHz.",
         section="At a level",
     ),
     "target": optional_text(

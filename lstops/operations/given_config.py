@@ -11,6 +11,9 @@ from lstops.production.definition import ProductionDefinition
 from lstops.production.findings import Finding, Severity, counted
 from lstops.production.grid import Grid
 from lstops.production.lint import lint_read
+from lstops.production.outline import LEVEL_GIVEN, plan_level_ghz
+from lstops.production.reuse import SAME_LEVEL_GHZ
+from lstops.step.model import Plan
 
 #: errors that a refusal spells out
 _SHOWN = 4
@@ -73,6 +76,30 @@ def lint_notes(
         for finding in found
         if finding.severity is not Severity.INFO
     )
+
+
+def with_given_level(plan: Plan, levels_ghz: Sequence[float]) -> tuple[Plan, tuple[str, ...]]:
+    """The plan with the NSB level that a person gave for it, or what to say where nobody knows the level.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration says another one.
+    """
+    known, given = plan_level_ghz(plan), next(iter(levels_ghz), None)
+    if known is None and given is None:
+        return plan, (
+            "the configuration does not say its NSB in GHz, so that the production cannot be registered: give the "
+            "level (--nsb, in the form nsb_ghz), or later to `lstops production register`",
+        )
+    if known is None:
+        return plan.model_copy(update={"context": {**plan.context, "nsb_level_ghz": given, LEVEL_GIVEN: True}}), ()
+    if given is not None and abs(known - given) >= SAME_LEVEL_GHZ:
+        raise ConfigError(
+            f"the configuration has {known:.2f} GHz, not {given:.2f} GHz.",
+            "leave the level out, or correct one of them.",
+        )
+    return plan, ()
 
 
 def _refusal(path: Path, errors: Sequence[Finding]) -> ConfigError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lstops.catalog.database import catalog_session
 from lstops.catalog.productions import existing_productions, previous_cards
 from lstops.errors import ConfigError, TransportError
-from lstops.operations.given_config import lint_notes, require_plannable
+from lstops.operations.given_config import lint_notes, require_plannable, with_given_level
 from lstops.operations.nightly import layout_of
 from lstops.operations.production import Tuned, build_plan, production_name, sample_of, tuned_settings, tuned_to
 from lstops.operations.same_name import context_of, refuse_other_production, registered_as
@@ -171,10 +171,11 @@ def _from_config(site: Site, request: ProductionRequest, path: Path, grid: Grid 
             roots=request.roots,
         )
     )
+    plan, level_note = with_given_level(plan, request.levels_ghz)
     # as it was given: writing thousands of steps anew takes longer than planning them
     text = path.read_text() if config.old is None else config.pipe
     plan = complete(site, with_pull_request(plan, text, site))
-    return Planned(plan.title, plan, plan_cost(site, plan), (*notes, *_existing(site)[1]))
+    return Planned(plan.title, plan, plan_cost(site, plan), (*level_note, *notes, *_existing(site)[1]))
 
 
 class _Planner:

@@ -21,7 +21,7 @@ from lstops.production.card_plan import KIND as CARD_KIND
 from lstops.production.gates import load_gates, require_passed
 from lstops.production.grid import Particle, line_in_path, particle_in_path
 from lstops.production.level import checked_level
-from lstops.production.outline import outline_of, plan_level_ghz
+from lstops.production.outline import LEVEL_GIVEN, outline_of, plan_level_ghz
 from lstops.production.report_card import read_report_card
 from lstops.production.reuse import SAME_LEVEL_GHZ
 from lstops.production.trainer import trainer_of
@@ -147,7 +147,7 @@ def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
                 "trainer": trainer_of(plan).value,
                 "retrained_from": plan.context.get("retrained_from"),
                 "nsb_tuning": _nsb_tuning(site, plan),
-                **({"nsb_level_given": True} if is_given else {}),
+                **({LEVEL_GIVEN: True} if is_given else {}),
             },
             plan_id=plan_id,
         )
@@ -194,7 +194,7 @@ def _level_of(site: Site, plan: Plan, plan_id: str) -> tuple[float, bool]:
     """The NSB of a production, and whether a person gave it."""
     known = plan_level_ghz(plan)
     if known is not None:
-        return known, False
+        return known, LEVEL_GIVEN in plan.context
     given = layout_of(site).plan_dir(plan_id) / _LEVEL_FILE
     if given.exists():
         return float(json.loads(given.read_text())["nsb_level_ghz"]), True

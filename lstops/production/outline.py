@@ -23,6 +23,8 @@ from lstops.step.plans import load_plan, save_plan
 
 KIND = "mc_production"
 _FILE = "outline.json"
+#: in the context of a plan whose level a person gave
+LEVEL_GIVEN = "nsb_level_given"
 _SCHEMA = 2
 _TRAINING = "TrainingDataset"
 

@@ -39,7 +39,10 @@ def plan_command(
     runs: Annotated[str | None, typer.Option(help="Runs (2001,2002,...) that say which NSB is typical.")] = None,
     profile: Annotated[str | None, typer.Option(help="Selection profile; default: the site's.")] = None,
     nsb: Annotated[
-        str | None, typer.Option("--nsb", help="NSB levels in GHz (0.14,0.22): one production each.")
+        str | None,
+        typer.Option(
+            "--nsb", help="NSB levels in GHz (0.14,0.22): one production each; of CONFIG.yml, if it does not say it."
+        ),
     ] = None,
     target: Annotated[
         str | None, typer.Option(help='Source, or "ra dec" in degrees: trains on the nearest line.')

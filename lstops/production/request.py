@@ -29,7 +29,7 @@ class ProductionRequest:
     zenith : ZenithRange or None
         Only test nodes around pointings of that range are planned; None: all of them.
     levels_ghz : tuple of float
-        One production each.
+        One production each; beside a configuration the level that it does not say in GHz itself (noise in images).
     all_sky : bool
         Every declination line and every test node.
     trainer : Trainer or None
@@ -75,7 +75,7 @@ def check_request(request: ProductionRequest) -> ProductionRequest:
         "CONFIG.yml": request.config is not None,
         "--night": request.night is not None,
         "--runs": bool(request.runs),
-        "--nsb": bool(request.levels_ghz),
+        "--nsb": bool(request.levels_ghz) and request.config is None,
     }
     sources = [name for name, is_given in given.items() if is_given]
     if len(sources) != 1:
@@ -90,6 +90,8 @@ def check_request(request: ProductionRequest) -> ProductionRequest:
         raise ConfigError(
             "a configuration says itself which lines and nodes it has.", "leave out --target, --line, --zenith-range."
         )
+    if request.config and len(request.levels_ghz) > 1:
+        raise ConfigError("a configuration has one level of NSB.", "give one --nsb, or none.")
     if request.config and request.trainer is Trainer.ACCELERATED:
         raise ConfigError(
             "a configuration of lstmcpipe is trained by lstchain.",
@@ -107,7 +109,7 @@ def check_request(request: ProductionRequest) -> ProductionRequest:
             raise ConfigError(f"the {what} {twice[0]} is named twice.", "name it once.")
     if wrong := [run for run in request.runs if run < 1]:
         raise ConfigError(f"{wrong[0]} is no run number.", "name runs as 2001,2002.")
-    if request.levels_ghz and not request.all_sky:
+    if request.levels_ghz and not request.config and not request.all_sky:
         if not (request.target or request.lines):
             raise ConfigError("--nsb does not say which part of the sky.", "add --target or --line, or --all-sky.")
         if request.zenith is None:

@@ -40,6 +40,8 @@ from .two_lines import CONFIG, LINES, PRODUCTION, VERSION
 DAG = "mc_production"
 SCIENCE = REPOSITORY / ".venv-lstchain"
 _ROOT = "/fefs/aswg/data"
+#: of a production whose name ends so; what dl1ab puts into images is no rate
+LEVELS_GHZ = {"low": 0.2, "high": 0.6}
 
 
 @dataclass
@@ -149,7 +151,9 @@ class World:
 
     def start(self, run: str, config: Path, name: str) -> None:
         # three nodes a line are not all that the grid has of it, which is an error of the lint
-        self.airflow.trigger(DAG, run, {"config": str(config), "name": name, "despite_errors": True})
+        level = LEVELS_GHZ[name.rpartition("_")[2]]
+        given = {"config": str(config), "name": name, "nsb_ghz": level, "despite_errors": True}
+        self.airflow.trigger(DAG, run, given)
 
     def ended(self, run: str, timeout_s: float = 2400.0) -> DagRun:
         return self.airflow.wait_for_run(DAG, run, timeout_s)

@@ -21,6 +21,7 @@ from lstops.production.inventory import TRAINING, Dataset, Inventory, McFile
 from lstops.production.level import chain_changes, lstmcpipe_config
 from lstops.production.lint import lint_file
 from lstops.production.lstchain_config import LstchainConfig
+from lstops.production.outline import plan_level_ghz
 from lstops.production.plan import TunedProductionRequest, forest_update
 from lstops.production.pull_request import tuned_lstmcpipe_config
 from lstops.production.request import ProductionRequest
@@ -176,3 +177,30 @@ def test_what_lstops_writes_for_lstmcpipe_has_no_errors(tmp_path: Path) -> None:
     chain |= {key: value for key, value in json.loads(cuts.text).items() if key in SECTIONS}
     (tmp_path / "tuned").mkdir()
     assert errors_of(tuned, chain, tmp_path / "tuned") == []
+
+
+def a_ratio(pipe: Document, chain: Document) -> None:
+    chain["waveform_nsb_tuning"] = {"nsb_tuning": True, "nsb_tuning_ratio": 0.5}
+
+
+def test_a_level_that_the_configuration_does_not_say_is_given_or_asked_for(site: Site, tmp_path: Path) -> None:
+    (unknown,) = plan_request(site, given(tmp_path, a_ratio, despite_errors=True))
+    assert "does not say its NSB in GHz" in unknown.notes[0]
+    (found,) = plan_request(site, given(tmp_path, a_ratio, despite_errors=True, levels_ghz=(0.31,)))
+    assert not any("does not say" in note for note in found.notes)
+    assert found.plan is not None
+    assert (plan_level_ghz(found.plan), found.plan.context["nsb_level_given"]) == (0.31, True)
+
+
+def test_a_level_beside_a_configuration_must_be_its_own(site: Site, tmp_path: Path) -> None:
+    (said,) = plan_request(site, given(tmp_path))
+    assert said.plan is not None
+    level = plan_level_ghz(said.plan)
+    assert level is not None
+    (same,) = plan_request(site, given(tmp_path, levels_ghz=(level,)))
+    assert same.plan is not None
+    assert same.plan.plan_id == said.plan.plan_id
+    with pytest.raises(ConfigError, match=rf"has {level:.2f} GHz, not 0\.77 GHz"):
+        plan_request(site, given(tmp_path, levels_ghz=(0.77,)))
+    with pytest.raises(ConfigError, match="has one level"):
+        plan_request(site, given(tmp_path, levels_ghz=(0.1, 0.2)))
