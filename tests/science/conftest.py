@@ -90,6 +90,21 @@ def subrun(tiny_site: Path) -> str:
 
 
 @pytest.fixture(scope="session")
+def bright_subrun(tiny_site: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A subrun under a bright sky: what lstchain measures of it in waveforms is many times its scatter (0.013 GHz)."""
+    from lstops.simulate.night import make_subrun
+    from lstops.simulate.plan import make_plan
+
+    plan = make_plan(3, "small", "0.12.3")
+    run = replace(next(r for r in plan.runs if r.run_id == RUN), run_id=RUN + 100, subrun_s=2.5, nsb_ghz=0.6)
+    path = f"DL1/bright/dl1_LST-1.Run{run.run_id:05d}.0000.h5"
+    (tiny_site / path).parent.mkdir()
+    with _variables(science_environ(tmp_path_factory.mktemp("scratch"))):
+        make_subrun(plan, run, 0, tiny_site / path, tiny_site / "bright_muons.fits")
+    return path
+
+
+@pytest.fixture(scope="session")
 def site(tiny_site: Path) -> Site:
     return site_at(tiny_site)
 

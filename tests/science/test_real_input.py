@@ -91,14 +91,17 @@ def test_what_cannot_work_fails_with_its_cause_and_leaves_nothing(
     ("waveform", "waveform_nsb_tuning", "nsb_tuning_rate_GHz"),
     ("image", "image_modifier", "extra_noise_in_dim_pixels"),
 ])  # fmt: skip
-def test_both_tuning_tools_and_then_dl1(tiny_site: Path, subrun: str, level: str, block: str, key: str) -> None:
+def test_both_tuning_tools_and_then_dl1(
+    tiny_site: Path, subrun: str, bright_subrun: str, level: str, block: str, key: str
+) -> None:
     site = site_at(tiny_site)
+    data = bright_subrun if level == "waveform" else subrun
     request = SimtelRequest(
-        f"tuned-{level}", "0.12.3", (SIMTEL,), f"mc/DL1/tuned-{level}", tuning=Tuning(subrun, SIMTEL, level)
+        f"tuned-{level}", "0.12.3", (SIMTEL,), f"mc/DL1/tuned-{level}", tuning=Tuning(data, SIMTEL, level)
     )
     plan = plan_r0_to_dl1(request, site)
     assert [run_step(plan, i, site).ending for i in (0, 1)] == [Ending.DONE] * 2
-    # 0.30 GHz were put into the night over simulations of about 0.25 GHz
+    # 0.30 GHz were put into the night, 0.60 into the bright subrun, over simulations of about 0.25 GHz
     tuned = facts(plan, 0, site)[block]
     assert isinstance(tuned, dict)
     assert 0 < tuned[key] < 1
@@ -108,7 +111,7 @@ def test_both_tuning_tools_and_then_dl1(tiny_site: Path, subrun: str, level: str
         assert pixel_noise(plan, site) > 1.05 * pixel_noise(untuned(site), site)
 
 
-def test_the_rate_of_several_subruns_is_in_the_raw_events_of_a_production(tiny_site: Path, subrun: str) -> None:
+def test_the_rate_of_several_subruns_is_in_the_raw_events_of_a_production(tiny_site: Path, bright_subrun: str) -> None:
     site, grid = site_at(tiny_site), known_grid()
     line = replace(grid.line("dec_2276"), nodes=grid.line("dec_2276").nodes[:1])
     asked = LevelRequest("tuned_waveforms", "0.12.3", 0.3, (line,), grid.test_nodes[:1], load_cuts())
@@ -116,7 +119,7 @@ def test_the_rate_of_several_subruns_is_in_the_raw_events_of_a_production(tiny_s
     def lister(folder: str, pattern: str) -> list[str]:
         return [SIMTEL] if SIMTEL.endswith(pattern.rpartition(".")[2]) else []
 
-    plan = plan_waveform_tuning(asked, (subrun, subrun), site, grid, lister)
+    plan = plan_waveform_tuning(asked, (bright_subrun, bright_subrun), site, grid, lister)
     assert [stage.name for stage in plan.stages][:2] == ["tune", "r0_to_dl1"]
     assert [run_step(plan, i, site).ending for i in (0, 1)] == [Ending.DONE] * 2
     tuned = facts(plan, 0, site)["waveform_nsb_tuning"]
