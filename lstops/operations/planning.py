@@ -35,7 +35,7 @@ from lstops.production.needs import (
     nodes_around,
     track,
 )
-from lstops.production.outline import save_production_plan
+from lstops.production.outline import plan_level_ghz, save_production_plan
 from lstops.production.pull_request import with_pull_request
 from lstops.production.report_card import reference_text
 from lstops.production.request import ProductionRequest, check_request
@@ -132,7 +132,7 @@ def complete(site: Site, plan: Plan, trainer: Trainer = Trainer.LSTCHAIN) -> Pla
 
 def _previous_cards(site: Site, plan: Plan) -> dict[str, str]:
     """By line: the report card of the production that this one follows, if it has one."""
-    level = plan.context.get("nsb_level_ghz", plan.context.get("nsb_ghz"))
+    level = plan_level_ghz(plan)
     try:
         with catalog_session() as session:
             found = previous_cards(session, str(plan.context["production"]), plan.lstchain_version, level)

@@ -12,6 +12,7 @@ from lstops.catalog.productions import all_productions
 from lstops.catalog.tables import ProductionRow
 from lstops.errors import ConfigError, TransportError
 from lstops.operations.nightly import layout_of
+from lstops.production.outline import plan_level_ghz
 from lstops.science.mc_config import merge_into
 from lstops.site.model import Site
 from lstops.step.model import ArtifactKind, Plan
@@ -64,7 +65,7 @@ def _differences(site: Site, plan: Plan, row: ProductionRow) -> Iterator[str]:
     context = plan.context
     if row.lstchain_version != plan.lstchain_version:
         yield f"lstchain {row.lstchain_version}, not {plan.lstchain_version}"
-    level = context.get("nsb_level_ghz", context.get("nsb_ghz"))
+    level = plan_level_ghz(plan)
     if level is not None and abs(row.nsb_level_ghz - level) > 1e-6:
         yield f"{row.nsb_level_ghz:g} GHz of extra NSB, not {level:g}"
     if _other(row.facts.get(_CUTS), context.get(_CUTS)):

@@ -23,15 +23,14 @@ from lstops.production.inventory import scan_inventory
 from lstops.quality.profiles import load_profile
 from lstops.quality.targets import load_targets
 from lstops.reduction.cuts import load_cuts
+from lstops.science.accelerated_forests import ACCELERATOR
 from lstops.site.layout import Layout
 from lstops.site.model import ScienceEnvironment, Site
 
-#: the distribution of `accelerator: true`
-_ACCELERATOR = "scikit-learn-intelex"
 _VERSIONS = f"""
 import importlib.metadata as m, json
 found = {{}}
-for name in ("lstchain", "lstops", {_ACCELERATOR!r}):
+for name in ("lstchain", "lstops", {ACCELERATOR!r}):
     try:
         found[name] = m.version(name)
     except m.PackageNotFoundError:
@@ -136,9 +135,9 @@ def _check_environment(name: str, environment: ScienceEnvironment, client: Clust
                 else "correct `lstchain_version` or `activate`."
             )
             return Finding(subject, f"has {package} {found.get(package, '(none)')}, not {version}", False, remedy)
-    if environment.accelerator and _ACCELERATOR not in found:
+    if environment.accelerator and ACCELERATOR not in found:
         remedy = "install requirements/accelerator.lock in it, or set `accelerator: false`."
-        return Finding(subject, f"has no {_ACCELERATOR}", False, remedy)
+        return Finding(subject, f"has no {ACCELERATOR}", False, remedy)
     return Finding(subject, ", ".join(f"{package} {version}" for package, version in sorted(found.items())), True)
 
 

@@ -125,14 +125,21 @@ def missing_sections(context: LintContext) -> Iterator[Finding]:
     chain = context.config.chain
     if chain is None or not context.config.pipe.runs(StageName.DL2_TO_IRFS) or not chain.missing_irf_sections:
         return
-    missing = chain.missing_irf_sections
-    yield Finding(
+    yield _missing_section(
+        context, StageName.DL2_TO_IRFS, chain.missing_irf_sections, "IRFs", "the same as the DL3 will be made with"
+    )
+
+
+def _missing_section(
+    context: LintContext, stage: StageName, missing: tuple[str, ...], products: str, which: str
+) -> Finding:
+    return Finding(
         code="missing-section",
         severity=Severity.ERROR,
         place="lstchain configuration",
-        message=f"dl2_to_irfs runs without {', '.join(missing)}: the IRFs would get the defaults of "
+        message=f"{stage.value} runs without {', '.join(missing)}: the {products} would get the defaults of "
         f"lstchain {context.lstchain_version or '(unknown version)'}",
-        remedy="add these sections, the same as the DL3 will be made with.",
+        remedy=f"add these sections, {which}.",
         count=len(missing),
         items=missing,
     )
@@ -167,16 +174,8 @@ def missing_forests(context: LintContext) -> Iterator[Finding]:
     no_sign = chain.content.get("disp_method") == "disp_vector"
     missing = tuple(key for key in wanted if key not in chain.content and not (no_sign and "disp_classif" in key))
     if missing:
-        yield Finding(
-            code="missing-section",
-            severity=Severity.ERROR,
-            place="lstchain configuration",
-            message=f"train_pipe runs without {', '.join(missing)}: the forests would get the defaults of "
-            f"lstchain {context.lstchain_version or '(unknown version)'}",
-            remedy="add these sections, the same as for the other productions that this one is compared with.",
-            count=len(missing),
-            items=missing,
-        )
+        which = "the same as for the other productions that this one is compared with"
+        yield _missing_section(context, StageName.TRAIN_PIPE, missing, "forests", which)
 
 
 def _training_settings(chain: LstchainConfig) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from lstops.errors import ConfigError
@@ -38,6 +38,21 @@ def _by_stage(steps: Iterable[tuple[StepDefinition, str]]) -> dict[str, list[tup
     return groups
 
 
+def _of_paths(
+    cases: Sequence[tuple[StepDefinition, str]], *, code: str, severity: Severity, message: str, remedy: str
+) -> Finding:
+    """One finding for paths of a stage that share a fault; its place is the first step."""
+    return Finding(
+        code=code,
+        severity=severity,
+        place=cases[0][0].place,
+        message=message,
+        remedy=remedy,
+        count=len(cases),
+        items=tuple(path for _, path in cases[:20]),
+    )
+
+
 def _path_fault(path: str) -> str | None:
     """Why no job could be given this path, else None."""
     if not path.strip():
@@ -63,14 +78,12 @@ def paths(context: LintContext) -> Iterator[Finding]:
                 faults[fault].append((step, given.path))
     for fault, found in faults.items():
         for stage, cases in _by_stage(found).items():
-            yield Finding(
+            yield _of_paths(
+                cases,
                 code="bad-path",
                 severity=Severity.ERROR,
-                place=cases[0][0].place,
                 message=f"{counted(len(cases), 'path')} of {stage} {fault}, e.g. {cases[0][1][:200]!r}",
                 remedy="write the whole path, from / on.",
-                count=len(cases),
-                items=tuple(path for _, path in cases[:20]),
             )
 
 
@@ -134,14 +147,12 @@ def prod_id_in_names(context: LintContext) -> Iterator[Finding]:
             elif re.search(r"_\d{8}_", parts[-1]) and prod_id not in parts[-1]:
                 other_prefix.append((step, path))
     for stage, cases in _by_stage(elsewhere).items():
-        yield Finding(
+        yield _of_paths(
+            cases,
             code="prod-id-mismatch",
             severity=Severity.ERROR,
-            place=cases[0][0].place,
             message=f"{counted(len(cases), 'output')} of {stage} not below a folder {prod_id}, e.g. {cases[0][1]}",
             remedy="correct prod_id or the output paths; another production may own that place.",
-            count=len(cases),
-            items=tuple(path for _, path in cases[:20]),
         )
     for stage, cases in _by_stage(other_prefix).items():
         file_name = PurePosixPath(cases[0][1]).name
@@ -214,16 +225,14 @@ def duplicates(context: LintContext) -> Iterator[Finding]:
             makers[path.rstrip("/")].append(step)
     twice = [(steps[1], path) for path, steps in makers.items() if len(steps) > 1]
     for stage, cases in _by_stage(twice).items():
-        step, path = cases[0]
-        yield Finding(
+        path = cases[0][1]
+        yield _of_paths(
+            cases,
             code="duplicate-output",
             severity=Severity.ERROR,
-            place=step.place,
             message=f"{counted(len(cases), 'output')} of {stage} made twice, e.g. {path} by "
             f"{' and '.join(s.place for s in makers[path.rstrip('/')][:3])}",
             remedy="give each step its own output; the later one would overwrite or mix with the earlier one.",
-            count=len(cases),
-            items=tuple(path for _, path in cases[:20]),
         )
 
 
@@ -233,15 +242,13 @@ def cyclic_paths(context: LintContext) -> Iterator[Finding]:
     makers = {path: maker for _, path, maker in found}
     for stage, cases in _by_stage((step, path) for step, path, _ in found).items():
         path = cases[0][1]
-        yield Finding(
+        yield _of_paths(
+            cases,
             code="cyclic-path",
             severity=Severity.ERROR,
-            place=cases[0][0].place,
             message=f"{counted(len(cases), 'input')} of {stage} only made by the same or a later stage, "
             f"e.g. {path} by {makers[path].place}",
             remedy="correct the paths: a stage reads what earlier stages or other productions have made.",
-            count=len(cases),
-            items=tuple(path for _, path in cases[:20]),
         )
 
 
@@ -285,25 +292,21 @@ def inputs(context: LintContext) -> Iterator[Finding]:
     own = [(step, path) for step, path in unmade if context.production.prod_id in PurePosixPath(path).parts]
     absent = [(step, path) for step, path in unmade if tree and tree.covers(path) and not tree.has(path)]
     for stage, cases in _by_stage(own).items():
-        yield Finding(
+        yield _of_paths(
+            cases,
             code="input-not-produced",
             severity=Severity.WARNING,
-            place=cases[0][0].place,
             message=f"{counted(len(cases), 'input')} of {stage} in this production's own folders, "
             f"made by no step that runs, e.g. {cases[0][1]}",
             remedy="add the steps that make them, or be sure that an earlier run has left them there.",
-            count=len(cases),
-            items=tuple(path for _, path in cases[:20]),
         )
     for stage, cases in _by_stage(absent).items():
-        yield Finding(
+        yield _of_paths(
+            cases,
             code="input-missing",
             severity=Severity.ERROR,
-            place=cases[0][0].place,
             message=f"{counted(len(cases), 'input')} of {stage} missing or empty, e.g. {cases[0][1]}",
             remedy="correct the paths, or run the production that makes them first.",
-            count=len(cases),
-            items=tuple(path for _, path in cases[:20]),
         )
 
 
@@ -327,15 +330,13 @@ def overwrites(context: LintContext) -> Iterator[Finding]:
             if path in before or (output.is_folder and path in holding):
                 hit.append((step, path))
     for stage, cases in _by_stage(hit).items():
-        yield Finding(
+        yield _of_paths(
+            cases,
             code="overwrites",
             severity=Severity.ERROR,
-            place=cases[0][0].place,
             message=f"{counted(len(cases), 'output')} of {stage} that are or hold inputs of before, "
             f"e.g. {cases[0][1]}; lstmcpipe empties output folders without asking",
             remedy="give these steps outputs of their own.",
-            count=len(cases),
-            items=tuple(path for _, path in cases[:20]),
         )
     if context.tree:
         yield from _existing(context, context.tree)
@@ -344,14 +345,12 @@ def overwrites(context: LintContext) -> Iterator[Finding]:
 def _existing(context: LintContext, tree: Tree) -> Iterator[Finding]:
     there = [(step, p) for step in context.production.steps(running_only=True) for p in step.products if tree.has(p)]
     for stage, cases in _by_stage(there).items():
-        yield Finding(
+        yield _of_paths(
+            cases,
             code="overwrites",
             severity=Severity.ERROR,
-            place=cases[0][0].place,
             message=f"{counted(len(cases), 'output')} of {stage} that exist already, e.g. {cases[0][1]}",
             remedy="choose a new prod_id, or take the finished steps out; published products stay.",
-            count=len(cases),
-            items=tuple(path for _, path in cases[:20]),
         )
 
 
