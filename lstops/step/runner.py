@@ -38,10 +38,21 @@ from lstops.step.report import Ending, StepReport, write_report
 from lstops.step.staging import Staging, move_into_place, tidy
 
 _TAIL_BYTES = 4000
+#: A process on a node that was given up runs on until SLURM reaches the node again and has waited for its KillWait
+#: (30 s unless configured); what waits for its lock must outlast that.
+LOCK_PATIENCE_S = 120.0
+_LOCK_INTERVAL_S = 1.0
 _VERSIONED = ("lstchain", "ctapipe", "ctapipe-io-lst", "scikit-learn", "numpy", "tables", "astropy", "pyirf", "gammapy")
 
 
-def run_step(plan: Plan, index: int, site: Site, job: str = "", start: Start = start_command) -> StepReport:
+def run_step(
+    plan: Plan,
+    index: int,
+    site: Site,
+    job: str = "",
+    start: Start = start_command,
+    lock_patience_s: float = LOCK_PATIENCE_S,
+) -> StepReport:
     """Run one step of a plan and report how it ended.
 
     Parameters
@@ -52,6 +63,8 @@ def run_step(plan: Plan, index: int, site: Site, job: str = "", start: Start = s
         The scheduler's job id, for the record.
     start : callable
         How a command is started; a warm worker has its own way.
+    lock_patience_s : float
+        How long (s) another process that makes the same product is waited for.
 
     Returns
     -------
@@ -65,7 +78,7 @@ def run_step(plan: Plan, index: int, site: Site, job: str = "", start: Start = s
     """
     step = step_at(plan, index)
     layout = Layout(site.base, site.work)
-    attempt = _Attempt(plan, index, step, site, layout, job, start)
+    attempt = _Attempt(plan, index, step, site, layout, job, start, lock_patience_s)
     started = _now()
 
     def report(ending: Ending, error: LstOpsError | None = None) -> StepReport:
@@ -123,6 +136,7 @@ class _Attempt:
     layout: Layout
     job: str
     start: Start
+    lock_patience_s: float
     records: list[ArtifactRecord] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
 
@@ -174,14 +188,15 @@ class _Attempt:
     def _lock(self) -> Iterator[None]:
         self.layout.locks.mkdir(parents=True, exist_ok=True)
         with (self.layout.locks / f"{self.identity}.lock").open("a+") as stream:
-            try:
-                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stream.seek(0)
-                raise BusyError(
-                    f"{self.step.primary.path} is being made by another process ({stream.read().strip()}).",
-                    "wait for it, or cancel one of the two jobs.",
-                ) from None
+            until = time.monotonic() + self.lock_patience_s
+            while not _locked(stream):
+                if time.monotonic() >= until:
+                    stream.seek(0)
+                    raise BusyError(
+                        f"{self.step.primary.path} is being made by another process ({stream.read().strip()}).",
+                        "wait for it, or cancel one of the two jobs.",
+                    )
+                time.sleep(_LOCK_INTERVAL_S)
             stream.truncate(0)
             stream.write(f"host {socket.gethostname()}, pid {os.getpid()}, job {self.job or '-'}\n")
             stream.flush()
@@ -310,6 +325,14 @@ class _Attempt:
                 return stream.read().decode(errors="replace")
         except FileNotFoundError:
             return ""
+
+
+def _locked(stream: TextIO) -> bool:
+    try:
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

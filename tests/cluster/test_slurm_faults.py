@@ -6,10 +6,9 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -27,7 +26,7 @@ from lstops.site.model import Site, load_site
 
 from .follow import Follower
 from .test_slurm_operator import Drive
-from .toy import finish, make_site, one_stage, send, shell, slurm_cluster, toy_step, wait_end
+from .toy import eventually, finish, make_site, one_stage, running_node, send, shell, slurm_cluster, toy_step, wait_end
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
@@ -74,19 +73,6 @@ def jobs_called(lab: SlurmLab, name: str) -> set[str]:
 def until(flag: str, then: str = "$COPY") -> tuple[str, ...]:
     """A step that goes on when the file `flag` is there."""
     return shell(f'until test -e "$(dirname "$0")/{flag}"; do sleep 0.3; done; {then}')
-
-
-def eventually(look: Callable[[], Any], timeout_s: float = 300.0) -> Any:
-    end = time.monotonic() + timeout_s
-    while not (found := look()):
-        assert time.monotonic() < end, "it does not happen"
-        time.sleep(0.3)
-    return found
-
-
-def running_node(lab: SlurmLab, job: str) -> str:
-    found: list[str] = eventually(lambda: lab.ssh(f"squeue -h -j {job} -t running -o %N").split())
-    return found[0]
 
 
 def again(context: StageContext, client: ClusterClient, record: JobRecord, retries: tuple) -> JobRecord:  # type: ignore[type-arg]

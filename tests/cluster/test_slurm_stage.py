@@ -22,7 +22,7 @@ from lstops.site.model import load_site
 from lstops.step.assess import Standing
 from lstops.step.model import Step
 
-from .toy import COPY, finish, make_site, one_stage, send, shell, slurm_cluster, toy_step, wait_end
+from .toy import COPY, finish, make_site, one_stage, running_node, send, shell, slurm_cluster, toy_step, wait_end
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
@@ -300,24 +300,25 @@ def test_a_login_shell_that_prints_a_banner_does_no_harm(tmp_path: Path) -> None
 
 
 def test_a_killed_node_is_avoided_next_time(site_file: Path, client: ClusterClient, slurm_lab: SlurmLab) -> None:
+    """The step runs on where nobody reaches it; the second job waits for its lock until SLURM has ended it."""
     slow_once = shell('test -e "$(dirname "$0")/flag" || sleep 280; $COPY')
     context = one_stage(site_file, [toy_step(1, slow_once)])
     record = send(context, client, unique())
-    until, node = time.monotonic() + 300, ""
-    while not node and time.monotonic() < until:
-        node = slurm_lab.ssh(f"squeue -h -j {record.job} -t running -o %N").strip()
-    assert node
+    node = running_node(slurm_lab, record.job)
     slurm_lab.kill_daemon(f"slurmd-{node}")
     try:
         verdict = finish(context, client, record)
+        assert [(retry.why.cause, retry.avoid) for retry in verdict.retries] == [(Cause.INFRASTRUCTURE, node)]
+        resources, tries, exclude = next_round(record, verdict.retries)
+        (context.site.base / "flag").touch()
+        again = prepare(context, unique(), (0,), resources, tries, exclude)
+        assert f"--exclude={node}" in script_path(context.layout, again).read_text()
+        again = send(context, client, "", again)
+        running_node(slurm_lab, again.job)
     finally:
         slurm_lab.start_daemon(f"slurmd-{node}")
-    assert [(retry.why.cause, retry.avoid) for retry in verdict.retries] == [(Cause.INFRASTRUCTURE, node)]
-    resources, tries, exclude = next_round(record, verdict.retries)
-    (context.site.base / "flag").touch()
-    again = prepare(context, unique(), (0,), resources, tries, exclude)
-    assert f"--exclude={node}" in script_path(context.layout, again).read_text()
-    assert finish(context, client, send(context, client, "", again)).done == (0,)
+    verdict = finish(context, client, again)
+    assert verdict.done == (0,), verdict
 
 
 def test_the_time_limit_gives_more_time_and_then_success(slow: tuple[StageContext, JobRecord]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from lstops.cluster.resources import Escalation, Rise
 from lstops.cluster.rows import AccountingRow
 from lstops.cluster.stage import StageContext, prepare, submit, wanted_resources
 from lstops.cluster.verdict import Judgement, judge, settled
-from lstops.embedded.slurm_lab import LabAccess
+from lstops.embedded.slurm_lab import LabAccess, SlurmLab
 from lstops.site.model import Site, load_site
 from lstops.step.assess import pending
 from lstops.step.model import ArtifactKind, Input, Output, Plan, Resources, Stage, Step
@@ -100,6 +100,21 @@ def send(context: StageContext, client: ClusterClient, name: str, record: JobRec
         indices = pending(context.assess())
         record = prepare(context, name, indices, wanted_resources(context, indices), {}, (), "lstops toy")
     return submit(context, client, record)[0]
+
+
+def eventually(look: Callable[[], Any], timeout_s: float = 300.0) -> Any:
+    """Look again and again until something true is found, and return that."""
+    end = time.monotonic() + timeout_s
+    while not (found := look()):
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.3)
+    return found
+
+
+def running_node(lab: SlurmLab, job: str) -> str:
+    """Wait until a job of one task runs, and return its node."""
+    found: list[str] = eventually(lambda: lab.ssh(f"squeue -h -j {job} -t running -o %N").split())
+    return found[0]
 
 
 def wait_end(client: ClusterClient, job: str, timeout_s: float = 600.0) -> None:

@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -289,7 +290,21 @@ def test_two_processes_never_make_one_product(site: Site, put: Put, tmp_path: Pa
     try:
         wait_for(flag, process)
         with pytest.raises(BusyError, match=r"is being made by another process \(host .*pid"):
-            run_step(plan, 0, site)
+            run_step(plan, 0, site, lock_patience_s=0.0)
+    finally:
+        process.terminate()
+        process.wait(timeout=120)
+
+
+def test_a_process_that_ends_late_is_waited_for(site: Site, put: Put, tmp_path: Path) -> None:
+    put("in/a", "hello")
+    plan, flag = slow_plan(tmp_path)
+    process = start(plan, site)
+    try:
+        wait_for(flag, process)
+        threading.Timer(1.5, process.terminate).start()
+        quick = make_plan((copy_step("in/a", "out/b"),))
+        assert run_step(quick, 0, site).ending is Ending.DONE
     finally:
         process.terminate()
         process.wait(timeout=120)
