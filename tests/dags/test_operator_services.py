@@ -263,6 +263,29 @@ def test_a_killed_scheduler_and_api_server_lose_nothing(world: World) -> None:
     assert world.jobs(run) == [job]
 
 
+def test_a_lost_database_loses_and_doubles_nothing(world: World) -> None:
+    """PostgreSQL is killed while the triggerer waits for one job and a worker for another; both end meanwhile."""
+    script = 'until test -e "$(dirname "$0")/{flag}"; do sleep 0.3; done; $COPY'
+    deferred = world.start("no-database", script.format(flag="now"), 41)
+    patient = world.start("no-database", script.format(flag="now"), 42, "patient")
+    world.deferred(deferred)
+    world.until(lambda: len(jobs := world.jobs(deferred)) == 2 and jobs)
+    jobs = sorted(world.jobs(deferred))
+    world.until(lambda: [world.states(job) for job in jobs] == [["RUNNING"]] * 2)
+    pid = world.services.postgres.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    (world.site.base / "now").touch()
+    world.until(lambda: [world.states(job) for job in jobs] == [["COMPLETED"]] * 2)
+    # long enough for processes to notice and to give up
+    time.sleep(30)
+    world.services.start()
+    for dag, run in (("stage", deferred), ("patient", patient)):
+        world.until(lambda dag=dag, run=run: world.airflow.run(dag, run).finished)
+        assert world.airflow.run(dag, run).state == "success"
+    assert sorted(world.jobs(deferred)) == jobs
+
+
 def test_a_killed_worker_loses_and_doubles_nothing(world: World) -> None:
     script = 'until test -e "$(dirname "$0")/go"; do sleep 0.3; done; $COPY'
     run = world.start("orphaned", script, 39, "patient")
