@@ -135,7 +135,7 @@ def promote(
     standard : bool
         Let the pointer "current standard" of its lines and version show to it, too.
     """
-    _require_words(author, reason)
+    require_words(author, reason)
     one_at_a_time(session, "registry of productions")
     rows = find_productions(session, name, line)
     for row in rows:
@@ -156,7 +156,7 @@ def promote(
 
 def withdraw(session: Session, name: str, line: str | None, author: str, reason: str) -> list[ProductionRow]:
     """Take a production out of use; products made with it stay and can be found by their lineage."""
-    _require_words(author, reason)
+    require_words(author, reason)
     one_at_a_time(session, "registry of productions")
     rows = find_productions(session, name, line)
     for row in rows:
@@ -237,7 +237,14 @@ def _order(row: ProductionRow, level_ghz: float | None) -> tuple[float, bool, fl
     return away, row.status != CURRENT, -row.registered_at.timestamp()
 
 
-def _require_words(author: str, reason: str) -> None:
+def require_words(author: str, reason: str) -> None:
+    """Refuse a decision that nobody made, or nobody can explain.
+
+    Raises
+    ------
+    ConfigError
+        Naming what is missing.
+    """
     for what, text in (("author", author), ("reason", reason)):
         if not text.strip():
             raise ConfigError(f"a decision about a production needs its {what}.", f"give --{what} TEXT.")

@@ -12,7 +12,7 @@ from lstops.errors import ConfigError, TransportError
 from lstops.operations.given_config import lint_notes, require_plannable, with_given_level
 from lstops.operations.nightly import layout_of
 from lstops.operations.production import Tuned, build_plan, production_name, sample_of, tuned_settings, tuned_to
-from lstops.operations.same_name import context_of, refuse_other_production, registered_as
+from lstops.operations.same_name import begun_by, context_of, refuse_other_production, registered_as
 from lstops.operations.trainers import comparison, refuse_other_trainer, trusted_cards
 from lstops.production.branches import DAG_STAGES, with_branches
 from lstops.production.card_plan import CardSettings, with_report_cards
@@ -316,7 +316,7 @@ class _Planner:
             return Planned(found.text(), None, (), (choice.note,))
         name = found.production if found.fit is Fit.LACKS_NODES and found.production else own
         # tuned with other subruns everything that is there would be made anew
-        if (subruns := self._registered_subruns(name, line)) or name != own:
+        if (subruns := self._subruns_of(name, line)) or name != own:
             plan, _, warnings = way(line, replace(tuned, subruns=subruns or tuned.subruns), name)
         plan = plan.model_copy(update={"context": {**plan.context, CHOICE: choice.note}})
         plan = complete(self.site, plan, self.trainer)
@@ -363,10 +363,14 @@ class _Planner:
         more = f" and {len(missing) - 1} more folders" if len(missing) > 1 else ""
         return f"there is no simtel file in {missing[0]}{more}" if missing else None
 
-    def _registered_subruns(self, production: str, line: str) -> tuple[str, ...]:
-        """The subruns that a production was tuned with; none if it is not registered."""
-        rows = [row for row in registered_as(production) if row.line == line]
-        return tuple(context_of(self.site, rows[0]).get("subruns", ())) if rows else ()
+    def _subruns_of(self, production: str, line: str) -> tuple[str, ...]:
+        """The subruns that a production is tuned with; none if it is neither registered nor begun."""
+        for row in registered_as(production):
+            if row.line == line:
+                return tuple((context_of(self.site, row) or {}).get("subruns", ()))
+        begun = begun_by(self.site, production)
+        is_of_line = begun is not None and line in begun.plan_context.get("settings_sha256", ())
+        return tuple(begun.plan_context.get("subruns", ())) if begun and is_of_line else ()
 
 
 def _with_settings(plan: Plan, settings: dict[str, Settings], nodes: Sequence[Node]) -> Plan:

@@ -14,6 +14,7 @@ from lstops.production.findings import Severity, Tree, counted
 from lstops.production.lint import LintReport, lint_file
 from lstops.production.plan_cli import plan_command
 from lstops.production.registry_cli import (
+    abandon_command,
     history_command,
     list_command,
     promote_command,
@@ -34,6 +35,7 @@ app.command("list")(list_command)
 app.command("history")(history_command)
 app.command("promote")(promote_command)
 app.command("withdraw")(withdraw_command)
+app.command("abandon")(abandon_command)
 app.command("requests")(requests_command)
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG.yml", help="The lstmcpipe configuration.")]

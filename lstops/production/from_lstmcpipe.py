@@ -21,6 +21,7 @@ from lstops.errors import ConfigError
 from lstops.production.definition import ProductionDefinition, cycles
 from lstops.production.lstmcpipe_steps import CONFIG, StepMaker
 from lstops.production.mc_files import SPLIT_SEED, FileIndex, Lister
+from lstops.site.layout import Layout
 from lstops.site.model import Site
 from lstops.step.model import CORE_ENVIRONMENT, ArtifactKind, Output, Plan, Stage, Step
 
@@ -92,7 +93,7 @@ class _Planner:
             raise ConfigError(f"{definition.prod_id} has no lstchain configuration.", "give it with --lstchain-config.")
         request.site.environment(version)
         self.request, self.definition, self.version = request, definition, version
-        self.config_path = f"mc/DL1/AllSky/{definition.prod_id}/lstchain_config_{definition.prod_id}.json"
+        self.config_path = Layout(request.site.base, request.site.work).mc_config(definition.prod_id)
 
     def plan(self) -> Plan:
         definition = self.definition

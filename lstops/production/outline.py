@@ -7,7 +7,7 @@ stage, the node, the paths of its products and its parents.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,12 @@ def _outline_step(stage: str, step: Step, maker: dict[str, int]) -> OutlineStep:
 
 def plan_level_ghz(plan: Plan) -> float | None:
     """The NSB that a plan was made for, was measured for it, or follows from its configuration; None if unknown."""
-    level = plan.context.get("nsb_level_ghz", plan.context.get("nsb_ghz"))
+    return level_in(plan.context)
+
+
+def level_in(context: Mapping[str, Any]) -> float | None:
+    """The same from the context of a plan, which the manifests of its products have, too."""
+    level = context.get("nsb_level_ghz", context.get("nsb_ghz"))
     return None if level is None else float(level)
 
 

@@ -1,4 +1,4 @@
-"""`lstops production list|history|promote|withdraw|requests|register`: the registry of productions."""
+"""`lstops production list|history|promote|withdraw|abandon|requests|register`: the registry of productions."""
 
 from __future__ import annotations
 
@@ -126,6 +126,18 @@ def withdraw_command(
         rows = withdraw(session, production, line, author, reason)
         keep_events(session, Layout(chosen.base, chosen.work))
     typer.echo(f"{production} is withdrawn on {', '.join(row.line for row in rows)}")
+
+
+def abandon_command(
+    production: NameArgument, author: AuthorOption, reason: ReasonOption, site: SiteOption = None
+) -> None:
+    """Give up what was never registered: its products are moved aside, its name is free. Cancel its run first."""
+    from lstops.operations.abandon import abandon
+    from lstops.site.model import load_site
+
+    found = abandon(load_site(site), production, author, reason)
+    left = f"; {found.left} adopted products stay where they are" if found.left else ""
+    typer.echo(f"{production} is given up: {found.moved} products are in {found.folder} now{left}")
 
 
 def requests_command(

@@ -9,6 +9,7 @@ from lstops.errors import ConfigError
 from lstops.production.grid import line_in_path
 from lstops.production.naming import checked_name
 from lstops.production.plan import forest_update
+from lstops.site.layout import Layout
 from lstops.site.model import ForestSettings, Site
 from lstops.step.model import ArtifactKind, Input, Output, Plan, Stage, Step
 
@@ -45,7 +46,7 @@ class _Retraining:
         self.source, self.line, self.name, self.site = source, line, name, site
         self.old = str(source.context["production"])
         self.update = json.dumps(forest_update(forests), indent=1, sort_keys=True)
-        self.config = f"mc/DL1/AllSky/{name}/lstchain_config_{name}.json"
+        self.config = Layout(site.base, site.work).mc_config(name)
         steps = [step for step in source.steps() if self._is_trained(step)]
         self.steps = [step for step in steps if step.primary.kind is not ArtifactKind.IRF]
         dl2 = {step.primary.path for step in self.steps}

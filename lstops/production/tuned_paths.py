@@ -22,7 +22,7 @@ class TunedPaths:
     @property
     def config(self) -> str:
         """The lstchain configuration with the tuned NSB."""
-        return f"mc/DL1/AllSky/{self.production}/lstchain_config_{self.production}.json"
+        return self.layout.mc_config(self.production)
 
     @property
     def tuning(self) -> str:

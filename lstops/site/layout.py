@@ -204,6 +204,10 @@ class Layout:
         """Folder of the random forests of one declination line."""
         return f"models/AllSky/{production}/{line}"
 
+    def mc_config(self, production: str) -> str:
+        """The lstchain configuration of a production: the first that its plan makes, and all other steps read it."""
+        return f"mc/DL1/AllSky/{production}/lstchain_config_{production}.json"
+
     def mc_dl1_train(self, production: str, line: str, particle: str, node: str) -> str:
         """Folder of a training node's DL1."""
         return f"mc/DL1/AllSky/{production}/TrainingDataset/{line}/{particle}/{node}"

@@ -30,6 +30,7 @@ from lstops.production.branches import DAG_STAGES
 from lstops.production.needs import ZenithRange
 from lstops.production.request import ProductionRequest
 from lstops.site.model import ForestSettings, Site, Trainer
+from lstops.step.manifest import ManifestStore
 from lstops.step.plans import load_plan, save_plan
 
 from .nights import NIGHT, run_catalog, run_summary, write, write_tailcuts
@@ -143,6 +144,19 @@ def test_a_production_that_lacks_test_nodes_gets_only_those_with_the_tuning_that
     small = night.production.model_copy(update={"forests": ForestSettings(n_estimators=7)})
     with pytest.raises(ConfigError, match="near is registered on dec_2276"):
         plan_request(night.model_copy(update={"production": small}), ProductionRequest(night=NIGHT, name="near"))
+
+
+def test_a_production_that_has_begun_goes_on_with_its_tuning(night: Site) -> None:
+    (planned,) = plan_request(night, ProductionRequest(night=NIGHT))
+    assert planned.plan is not None
+    context = {**planned.plan.context, "subruns": ["DL1/of_another_night.h5"]}
+    write(night, layout_of(night).mc_config(context["production"]), "{}")
+    (config,) = planned.plan.stage("tune").steps
+    made = manifest(config.primary.path, "1" * 64).model_copy(update={"plan_context": context})
+    ManifestStore(layout_of(night).manifests).write(made)
+    (again,) = plan_request(night, ProductionRequest(night=NIGHT))
+    assert again.plan is not None
+    assert again.plan.context["subruns"] == ["DL1/of_another_night.h5"]
 
 
 def test_the_version_of_lstchain_is_the_one_that_is_asked_for(night: Site) -> None:

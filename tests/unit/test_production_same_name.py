@@ -12,14 +12,20 @@ import pytest
 from lstops.catalog.database import catalog_session
 from lstops.catalog.productions import RegisteredProduction, register_production, withdraw
 from lstops.errors import ConfigError
+from lstops.operations.abandon import abandon
+from lstops.operations.nightly import layout_of
 from lstops.operations.planning import plan_request, store
 from lstops.operations.same_name import refuse_other_production
+from lstops.production.outline import save_production_plan
 from lstops.production.request import ProductionRequest
 from lstops.site.model import ForestSettings, Site
-from lstops.step.model import Plan
+from lstops.step.adoption import ADOPTED, adopted_manifest
+from lstops.step.manifest import ArtifactRecord, ManifestStore, full_state
+from lstops.step.model import ArtifactKind, Plan
 
 from .test_production_given_config import given, wrong_label
 from .test_production_given_config import site as configured
+from .test_production_lint import Document
 from .test_production_needs import NEAR, crab_tree
 from .test_production_registry import catalog as registry
 from .test_production_registry import server
@@ -137,3 +143,115 @@ def test_a_configuration_may_be_planned_again_but_not_another_of_its_name(
     chain.write_text(json.dumps(json.loads(chain.read_text()) | {"random_forest_energy_regressor_args": {}}))
     with pytest.raises(ConfigError, match=r"another production: another configuration"):
         planned(configured, ProductionRequest(config=changed.config))
+
+
+def begin(site: Site, plan: Plan) -> Plan:
+    """Store a plan and make its first product, as the stage `tune` does."""
+    save_production_plan(plan, site)
+    index, step = next((i, s) for i, s in enumerate(plan.steps()) if s.primary.kind is ArtifactKind.LSTCHAIN_CONFIG)
+    text = step.files.get("lstchain_config.json") or step.files["update.json"]
+    make(site, plan, index, text)
+    return plan
+
+
+def make(site: Site, plan: Plan, index: int, text: str = "x") -> Path:
+    """The first product of a step, with its manifest; returns where it is."""
+    layout, step = layout_of(site), plan.steps()[index]
+    path = layout.absolute(step.primary.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    output = step.primary
+    record = ArtifactRecord(name=output.name, kind=output.kind, path=output.path, state=full_state(path), facts={})
+    manifest = adopted_manifest(plan, index, step, "key", (), (record,), {})
+    context = {name: value for name, value in manifest.plan_context.items() if name != ADOPTED}
+    ManifestStore(layout.manifests).write(manifest.model_copy(update={"plan_context": context}))
+    return path
+
+
+def test_a_plan_that_has_made_nothing_holds_no_name(crab: Site) -> None:
+    save_production_plan(planned(crab, at(name="mine")), crab)
+    assert planned(crab, at(0.22, name="mine")).context["nsb_ghz"] == 0.22
+
+
+def test_what_another_plan_has_begun_is_not_replaced(crab: Site) -> None:
+    first = begin(crab, planned(crab, at(name="mine")))
+    assert planned(crab, at(name="mine")) == first, "the same request goes on"
+    begun = rf"mine was begun by another plan, {first.plan_id}, .* 0\.14 GHz .* not 0\.22"
+    with pytest.raises(ConfigError, match=begun) as e:
+        planned(crab, at(0.22, name="mine"))
+    assert "lstops production abandon mine" in e.value.remedy
+    assert "lstops production status mine" in e.value.remedy
+    forests = crab.production.model_copy(update={"forests": ForestSettings(n_estimators=7)})
+    with pytest.raises(ConfigError, match=r"begun by another plan.* other settings"):
+        planned(crab.model_copy(update={"production": forests}), at(name="mine"))
+    with pytest.raises(ConfigError, match="other cuts"):
+        planned(crab.model_copy(update={"cuts": "small"}), at(name="mine"))
+    wide = planned(crab, ProductionRequest(lines=(LINE,), zenith=type(NEAR)(0, 50), levels_ghz=(0.14,), name="mine"))
+    assert set(wide.context["test_nodes"]) > set(first.context["test_nodes"]), "more test nodes replace nothing"
+
+
+def test_it_is_known_without_a_catalogue_and_without_the_plan(crab: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = begin(crab, planned(crab, at(name="mine")))
+    monkeypatch.delenv("LSTOPS_DATABASE_URL")
+    layout_of(crab).plan_file(first.plan_id).unlink()
+    with pytest.raises(ConfigError, match="begun by another plan"):
+        planned(crab, at(0.22, name="mine"))
+
+
+def test_what_is_given_up_makes_room_and_stays(crab: Site) -> None:
+    first = begin(crab, planned(crab, at(name="mine")))
+    dl1 = make(crab, first, next(i for i, s in enumerate(first.steps()) if s.primary.kind is ArtifactKind.DL1))
+    begin(crab, planned(crab, at(name="mine2")))
+    with pytest.raises(ConfigError, match="needs its reason"):
+        abandon(crab, "mine", "Ana", " ")
+    found = abandon(crab, "mine", "Ana", "wrong level")
+    layout = layout_of(crab)
+    assert (found.moved, found.left) == (2, 0)
+    assert not dl1.exists()
+    assert layout.absolute(f"{found.folder}/{layout.relative(dl1)}").read_text() == "x"
+    record = json.loads(layout.absolute(f"{found.folder}/abandoned.json").read_text())
+    assert (record["author"], record["reason"]) == ("Ana", "wrong level")
+    planned(crab, at(0.22, name="mine"))
+    with pytest.raises(ConfigError, match="mine2 was begun"):
+        planned(crab, at(0.22, name="mine2"))
+    with pytest.raises(ConfigError, match="nothing was made"):
+        abandon(crab, "mine", "Ana", "again")
+
+
+def test_what_is_registered_is_withdrawn_not_given_up(crab: Site) -> None:
+    begin(crab, register(crab, at(name="mine")))
+    with pytest.raises(ConfigError, match="mine is registered on dec_2276") as e:
+        abandon(crab, "mine", "Ana", "wrong level")
+    assert "lstops production withdraw mine" in e.value.remedy
+
+
+def test_a_configuration_that_has_begun_may_ask_for_more_memory_but_not_for_other_products(
+    configured: Site, tmp_path: Path
+) -> None:
+    def more_memory(pipe: Document, chain: Document) -> None:
+        pipe["stages"]["train_pipe"][0]["extra_slurm_options"] = {"mem": "90G"}
+
+    def other_merges(pipe: Document, chain: Document) -> None:
+        pipe["stages"]["merge_dl1"][0]["options"] = "--pattern */*.h5"
+
+    first = begin(configured, planned(configured, given(tmp_path)))
+    assert planned(configured, given(tmp_path, more_memory)) != first
+    assert planned(configured, given(tmp_path, other_merges)) != first, "nothing was merged yet"
+    make(configured, first, next(i for i, s in enumerate(first.steps()) if s.kind == "merge"))
+    assert planned(configured, given(tmp_path, more_memory)) != first
+    with pytest.raises(ConfigError, match=r"by which 1 product would be made anew, as mc/DL1/.*merged\.h5"):
+        planned(configured, given(tmp_path, other_merges))
+    with pytest.raises(ConfigError, match=r"begun by another plan.* not 0\.15"):
+        planned(configured, given(tmp_path, wrong_label, despite_errors=True))
+
+
+def test_a_registered_configuration_that_cannot_be_compared_any_more_is_refused(
+    configured: Site, registry: None, tmp_path: Path
+) -> None:
+    plan = register(configured, given(tmp_path))
+    layout_of(configured).plan_file(plan.plan_id).unlink()
+    with pytest.raises(ConfigError, match=r"cannot be seen") as e:
+        planned(configured, given(tmp_path))
+    assert "from a backup" in e.value.remedy
+    save_production_plan(plan, configured)
+    assert planned(configured, given(tmp_path)) == plan
