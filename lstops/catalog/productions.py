@@ -170,6 +170,12 @@ def withdraw(session: Session, name: str, line: str | None, author: str, reason:
     return rows
 
 
+def note_level(session: Session, row: ProductionRow, author: str, reason: str) -> None:
+    """Keep who gave the NSB of a production that its configuration does not say."""
+    require_words(author, reason)
+    _note(session, row, "NSB given", author, f"{row.nsb_level_ghz:.2f} GHz: {reason}")
+
+
 def standards(session: Session) -> dict[tuple[str, str], str]:
     """The standard production by (line, lstchain version)."""
     return {(row.line, row.lstchain_version): row.name for row in session.scalars(select(ProductionStandardRow))}

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from lstops.catalog.database import catalog_session
-from lstops.catalog.productions import RegisteredProduction, register_production
+from lstops.catalog.productions import RegisteredProduction, note_level, register_production, require_words
 from lstops.catalog.products import CURRENT, record_manifests
 from lstops.catalog.registry_record import keep_events
 from lstops.catalog.requests import close_requests
@@ -21,18 +25,40 @@ from lstops.production.card_plan import KIND as CARD_KIND
 from lstops.production.gates import load_gates, require_passed
 from lstops.production.grid import Particle, line_in_path, particle_in_path
 from lstops.production.level import checked_level
-from lstops.production.outline import LEVEL_GIVEN, outline_of, plan_level_ghz
+from lstops.production.outline import LEVEL_GIVEN, LEVEL_SOURCE, outline_of, plan_level_ghz
 from lstops.production.report_card import read_report_card
 from lstops.production.reuse import SAME_LEVEL_GHZ
 from lstops.production.trainer import trainer_of
 from lstops.site.model import FirstStatus, Site, Trainer
 from lstops.step.assess import Standing, assess
 from lstops.step.manifest import Manifest, ManifestStore, full_state, write_atomically
-from lstops.step.model import ArtifactKind, Plan
+from lstops.step.model import ArtifactKind, Frozen, Plan
 from lstops.step.plans import load_plan
 
 #: beside a plan that does not say its NSB: what a person said
 _LEVEL_FILE = "nsb_level.json"
+
+
+class GivenLevel(Frozen):
+    """The NSB of a production as a person knows it, where its plan does not say it.
+
+    Attributes
+    ----------
+    nsb_level_ghz : float
+        Extra NSB over the dark Monte Carlo.
+    at : datetime
+        When it was said.
+    """
+
+    nsb_level_ghz: float
+    author: str
+    reason: str
+    at: datetime
+
+    @property
+    def source(self) -> dict[str, str]:
+        """Where the level comes from, for the facts of the production."""
+        return {"author": self.author, "reason": self.reason, "at": self.at.isoformat(timespec="seconds")}
 
 
 def require_whole(site: Site, plan: Plan) -> None:
@@ -108,7 +134,7 @@ def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
     """
     layout = layout_of(site)
     plan = load_plan(layout.plan_file(plan_id))
-    level, is_given = _level_of(site, plan, plan_id)
+    level, source = _level_of(site, plan, plan_id)
     require_whole(site, plan)
     outputs = [output for manifest in manifests_of(site, plan) for output in manifest.outputs]
     configs = [output for output in outputs if output.kind is ArtifactKind.LSTCHAIN_CONFIG]
@@ -147,7 +173,7 @@ def registrations(site: Site, plan_id: str) -> tuple[RegisteredProduction, ...]:
                 "trainer": trainer_of(plan).value,
                 "retrained_from": plan.context.get("retrained_from"),
                 "nsb_tuning": _nsb_tuning(site, plan),
-                **({LEVEL_GIVEN: True} if is_given else {}),
+                **({LEVEL_SOURCE: source} if source else {}),
             },
             plan_id=plan_id,
         )
@@ -169,20 +195,20 @@ def _tailcut_of(chain: Mapping[str, Any]) -> str:
     return Tailcut(int(cleaning["picture_thresh"]), int(cleaning["boundary_thresh"])).directory
 
 
-def give_level(site: Site, plan_id: str, level_ghz: float) -> None:
+def give_level(site: Site, plan_id: str, given: GivenLevel) -> None:
     """Keep a person's word on the NSB of a production whose plan does not say it, beside the plan.
 
     Raises
     ------
     ConfigError
-        If the level is absurd, or the plan says another one.
+        If author or reason is missing, the level is absurd, or the plan says another one.
     """
-    layout = layout_of(site)
+    require_words(given.author, given.reason)
+    layout, level_ghz = layout_of(site), checked_level(given.nsb_level_ghz)
     plan = load_plan(layout.plan_file(plan_id))
     known = plan_level_ghz(plan)
-    checked_level(level_ghz)
     if known is None:
-        write_atomically(layout.plan_dir(plan_id) / _LEVEL_FILE, json.dumps({"nsb_level_ghz": level_ghz}) + "\n")
+        write_atomically(layout.plan_dir(plan_id) / _LEVEL_FILE, given.model_dump_json(indent=1) + "\n")
     elif abs(known - level_ghz) >= SAME_LEVEL_GHZ:
         raise ConfigError(
             f"{plan.title} has {known:.2f} GHz, as its plan says, not {level_ghz:.2f} GHz.",
@@ -190,21 +216,28 @@ def give_level(site: Site, plan_id: str, level_ghz: float) -> None:
         )
 
 
-def _level_of(site: Site, plan: Plan, plan_id: str) -> tuple[float, bool]:
-    """The NSB of a production, and whether a person gave it."""
+def _level_of(site: Site, plan: Plan, plan_id: str) -> tuple[float, dict[str, str]]:
+    """The NSB of a production, and its source if a person gave it."""
     known = plan_level_ghz(plan)
     if known is not None:
-        return known, LEVEL_GIVEN in plan.context
-    given = layout_of(site).plan_dir(plan_id) / _LEVEL_FILE
-    if given.exists():
-        return float(json.loads(given.read_text())["nsb_level_ghz"]), True
+        return known, {"reason": "given with the request of its plan"} if LEVEL_GIVEN in plan.context else {}
+    if given := _given_level(layout_of(site).plan_dir(plan_id) / _LEVEL_FILE):
+        return given.nsb_level_ghz, given.source
     name = plan.context.get("production", plan.title)
     raise ProductInvalid(
         f"{name} is not registered: its configuration does not say its NSB in GHz (noise that dl1ab adds to images, "
         "and ratios, are no rates), and without a level it can neither match runs nor supersede a production.",
-        f"measure it, or ask who tuned it, and give it: `lstops production register {name} --nsb GHZ`; nothing is "
-        "computed again.",
+        f"measure it, or ask who tuned it, and give it: `lstops production register {name} --nsb GHZ --author ... "
+        "--reason ...`; nothing is computed again.",
     )
+
+
+def _given_level(path: Path) -> GivenLevel | None:
+    """What a person said; a number that nobody stands for counts as not said."""
+    try:
+        return GivenLevel.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
 
 
 def manifests_of(site: Site, plan: Plan) -> list[Manifest]:
@@ -220,13 +253,13 @@ def first_status(site: Site, plan: Plan) -> FirstStatus:
     return FirstStatus.CANDIDATE if is_trial else site.production.register_as
 
 
-def register(site: Site, plan_id: str, level_ghz: float | None = None) -> str:
+def register(site: Site, plan_id: str, given: GivenLevel | None = None) -> str:
     """Register the production of a finished plan, with its products and their lineage; returns its name.
 
     Parameters
     ----------
-    level_ghz : float, optional
-        Its NSB, as a person knows it: for productions whose configuration does not say it.
+    given : GivenLevel, optional
+        For productions whose configuration does not say their NSB. Also an event of the production.
 
     Raises
     ------
@@ -234,18 +267,21 @@ def register(site: Site, plan_id: str, level_ghz: float | None = None) -> str:
         If the production has a hole, its NSB is unknown, or its forests or responses are not what was verified when
         they were made.
     ConfigError
-        If its plan says another level than the person.
+        If its plan says another level than the person, or the person does not say who and why.
     """
-    if level_ghz is not None:
-        give_level(site, plan_id, level_ghz)
+    if given is not None:
+        give_level(site, plan_id, given)
     productions, plan = registrations(site, plan_id), load_plan(layout_of(site).plan_file(plan_id))
     manifests, status = manifests_of(site, plan), first_status(site, plan)
     require_unchanged(site, manifests)
     with catalog_session() as session:
         record_manifests(session, manifests)
         for production in productions:
-            if register_production(session, production, status) == CURRENT:
-                row = session.get_one(ProductionRow, (production.name, production.line))
+            now = register_production(session, production, status)
+            row = session.get_one(ProductionRow, (production.name, production.line))
+            if given is not None and LEVEL_SOURCE in production.facts:
+                note_level(session, row, given.author, given.reason)
+            if now == CURRENT:
                 close_requests(session, row, site.nightly.nsb_tolerance_ghz)
         keep_events(session, layout_of(site))
     return productions[0].name

@@ -47,6 +47,7 @@ def adopt_command(
     counts = Counter(item.outcome for item in found)
     typer.echo(f"{plan.title}: " + ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Adoption))
     if plan_level_ghz(plan) is None:
-        typer.echo(f"Its NSB is not known: `lstops production register {plan.context['production']} --nsb GHZ`.")
+        name = plan.context["production"]
+        typer.echo(f"Its NSB is not known: `lstops production register {name} --nsb GHZ --author ... --reason ...`.")
     if counts[Adoption.REFUSED]:
         raise typer.Exit(1)

@@ -25,6 +25,8 @@ KIND = "mc_production"
 _FILE = "outline.json"
 #: in the context of a plan whose level a person gave
 LEVEL_GIVEN = "nsb_level_given"
+#: in the facts of a registered production whose level a person gave: author, reason and time
+LEVEL_SOURCE = "nsb_level_source"
 _SCHEMA = 2
 _TRAINING = "TrainingDataset"
 

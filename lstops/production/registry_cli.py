@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lstops.errors import ConfigError
 from lstops.production.plan_cli import SiteOption
 
 NameArgument = Annotated[str, typer.Argument(metavar="PRODUCTION", help="Its name.")]
@@ -31,11 +32,12 @@ def list_command(
     status: Annotated[ProductionStatus | None, typer.Option(help="Only those in this state.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Registered productions; * is the standard of its line."""
+    """Registered productions; * is the standard of its line, a name beside the NSB is who gave it."""
     from rich.table import Table
 
     from lstops.catalog.database import catalog_session
     from lstops.catalog.productions import all_productions, standards
+    from lstops.production.outline import LEVEL_SOURCE
     from lstops.site.model import Trainer
 
     with catalog_session() as session:
@@ -48,6 +50,7 @@ def list_command(
                 **{n: getattr(row, n) for n in names},
                 "trainer": row.facts.get("trainer", Trainer.LSTCHAIN.value),
                 "retrained_from": row.facts.get("retrained_from"),
+                LEVEL_SOURCE: row.facts.get(LEVEL_SOURCE),
                 "standard": pointers.get((row.line, row.lstchain_version)) == row.name,
             }
             for row in rows
@@ -60,9 +63,9 @@ def list_command(
     for row in rows:
         star = "*" if pointers.get((row.line, row.lstchain_version)) == row.name else ""
         when = row.registered_at.strftime("%Y-%m-%d %H:%M")
-        table.add_row(
-            star, row.name, row.line, f"{row.nsb_level_ghz:.2f}", row.tailcut, row.lstchain_version, row.status, when
-        )
+        source = row.facts.get(LEVEL_SOURCE, {}).get("author")
+        level = f"{row.nsb_level_ghz:.2f}" + (f" ({source})" if source else "")
+        table.add_row(star, row.name, row.line, level, row.tailcut, row.lstchain_version, row.status, when)
     Console().print(table)
 
 
@@ -171,13 +174,21 @@ def register_command(
         float | None,
         typer.Option(min=0, metavar="GHZ", help="Its extra NSB, where its configuration does not say it."),
     ] = None,
+    author: Annotated[str, typer.Option(help="With --nsb: who says so.")] = "",
+    reason: Annotated[str, typer.Option(help="With --nsb: how that is known.")] = "",
     site: SiteOption = None,
 ) -> None:
     """Register a finished production; one with a hole, or of unknown NSB, is refused."""
-    from lstops.operations.registration import register
+    from datetime import datetime, timezone
+
+    from lstops.operations.registration import GivenLevel, register
     from lstops.production.outline import find_plan
     from lstops.site.layout import Layout
     from lstops.site.model import load_site
 
-    chosen = load_site(site)
-    typer.echo(f"registered: {register(chosen, find_plan(Layout(chosen.base, chosen.work), plan), nsb)}")
+    chosen, given = load_site(site), None
+    if nsb is not None:
+        given = GivenLevel(nsb_level_ghz=nsb, author=author, reason=reason, at=datetime.now(timezone.utc))
+    elif author or reason:
+        raise ConfigError("--author and --reason say nothing without --nsb.", "give the level, too, or leave them out.")
+    typer.echo(f"registered: {register(chosen, find_plan(Layout(chosen.base, chosen.work), plan), given)}")

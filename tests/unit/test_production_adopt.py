@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from sites import make_site
 from typer.testing import CliRunner
 
 from lstops.errors import ConfigError, ProductInvalid
-from lstops.operations.registration import give_level, registrations
+from lstops.operations.registration import GivenLevel, give_level, registrations
 from lstops.production.adopt import AdoptedStep, Adoption, adopt, plan_of_tree
 from lstops.production.cli import app
 from lstops.production.cost import seen_rates
@@ -288,27 +289,39 @@ def registrable(tree: Path, tmp_path: Path, tuning: dict[str, object]) -> tuple[
     return site, plan
 
 
+def word(level_ghz: float) -> GivenLevel:
+    at = datetime(2026, 1, 2, 3, 4, tzinfo=timezone.utc)
+    return GivenLevel(nsb_level_ghz=level_ghz, author="Ana", reason="tuned to run 2001", at=at)
+
+
 def test_what_does_not_say_its_nsb_is_registered_with_a_persons_word(
     lstmcpipe_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site, plan = registrable(lstmcpipe_tree, tmp_path, NOISE)
     monkeypatch.setattr("lstops.site.model.load_site", lambda _: site)
     told = CliRunner().invoke(app, ["adopt", str(site.base / "configurations" / PROD)], catch_exceptions=False)
-    assert f"Its NSB is not known: `lstops production register {PROD} --nsb GHZ`." in told.output
+    assert f"Its NSB is not known: `lstops production register {PROD} --nsb GHZ --author" in told.output
     with pytest.raises(ProductInvalid, match="does not say its NSB") as caught:
         registrations(site, plan.plan_id)
     assert f"lstops production register {PROD} --nsb GHZ" in caught.value.remedy
     with pytest.raises(ConfigError, match="99"):
-        give_level(site, plan.plan_id, 99.0)
-    give_level(site, plan.plan_id, 0.31)
+        give_level(site, plan.plan_id, word(99.0))
+    with pytest.raises(ConfigError, match="needs its author"):
+        give_level(site, plan.plan_id, word(0.31).model_copy(update={"author": " "}))
+    give_level(site, plan.plan_id, word(0.31))
     (production,) = registrations(site, plan.plan_id)
-    assert (production.nsb_level_ghz, production.facts["nsb_level_given"]) == (0.31, True)
+    source = {"author": "Ana", "reason": "tuned to run 2001", "at": "2026-01-02T03:04:00+00:00"}
+    assert (production.nsb_level_ghz, production.facts["nsb_level_source"]) == (0.31, source)
+    # the number alone, as before it had an author
+    (Layout(site.base).plan_dir(plan.plan_id) / "nsb_level.json").write_text('{"nsb_level_ghz": 0.31}')
+    with pytest.raises(ProductInvalid, match="does not say its NSB"):
+        registrations(site, plan.plan_id)
 
 
 def test_a_known_nsb_is_not_overwritten(lstmcpipe_tree: Path, tmp_path: Path) -> None:
     site, plan = registrable(lstmcpipe_tree, tmp_path, {})
     with pytest.raises(ConfigError, match=r"has 0.00 GHz, as its plan says, not 0.31 GHz"):
-        give_level(site, plan.plan_id, 0.31)
+        give_level(site, plan.plan_id, word(0.31))
     (production,) = registrations(site, plan.plan_id)
     assert production.nsb_level_ghz == 0
-    assert "nsb_level_given" not in production.facts
+    assert "nsb_level_source" not in production.facts
