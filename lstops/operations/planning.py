@@ -13,6 +13,7 @@ from lstops.operations.given_config import lint_notes, require_plannable, with_g
 from lstops.operations.nightly import layout_of
 from lstops.operations.production import Tuned, build_plan, production_name, sample_of, tuned_settings, tuned_to
 from lstops.operations.same_name import begun_by, context_of, refuse_other_production, registered_as
+from lstops.operations.sources import require_sources
 from lstops.operations.trainers import comparison, refuse_other_trainer, trusted_cards
 from lstops.production.branches import DAG_STAGES, with_branches
 from lstops.production.card_plan import CardSettings, with_report_cards
@@ -121,8 +122,11 @@ def complete(site: Site, plan: Plan, trainer: Trainer = Trainer.LSTCHAIN) -> Pla
     Raises
     ------
     ConfigError
-        If a registered production of this name has another trainer, or is another production.
+        If another production has this name, or one of another trainer.
+    DataError
+        If something that the plan reads is missing.
     """
+    require_sources(site, plan)
     plan = with_trainer(plan, trainer, site)
     refuse_other_trainer(plan)
     refuse_other_production(site, plan)

@@ -236,6 +236,9 @@ def test_retraining_needs_a_registered_production_with_its_dl1(night: Site) -> N
             if output.path.endswith(".h5"):
                 layout_of(night).absolute(output.path).parent.mkdir(parents=True, exist_ok=True)
                 layout_of(night).absolute(output.path).write_text("x")
+    with pytest.raises(DataError, match=r"the first is .*lstchain_config_.*json \(lstchain-config\)"):
+        retrain(night, form)
+    write(night, layout_of(night).mc_config(form["production"]), "{}")
     for wrong, message in (
         ({"n_estimators": -3}, "n_estimators"),
         ({"trainer": "cuda"}, "is no trainer"),

@@ -11,8 +11,9 @@ import pytest
 from sites import make_site
 from typer.testing import CliRunner
 
-from lstops.errors import ConfigError
+from lstops.errors import ConfigError, DataError
 from lstops.operations.planning import plan_request
+from lstops.operations.production_run import plan_run, request_of
 from lstops.production.cli import app
 from lstops.production.config import LstmcpipeConfig, ProductionConfig, write_config
 from lstops.production.findings import Severity
@@ -204,3 +205,40 @@ def test_a_level_beside_a_configuration_must_be_its_own(site: Site, tmp_path: Pa
         plan_request(site, given(tmp_path, levels_ghz=(0.77,)))
     with pytest.raises(ConfigError, match="has one level"):
         plan_request(site, given(tmp_path, levels_ghz=(0.1, 0.2)))
+
+
+BASE_MODELS = "models/AllSky/20240101_v0.10.12_base/dec_2276"
+
+
+def with_forests_of_another(pipe: Document, chain: Document) -> None:
+    del pipe["stages"]["train_pipe"]
+    pipe["stages_to_run"].remove("train_pipe")
+    for step in pipe["stages"]["dl1_to_dl2"]:
+        step["path_model"] = f"/fefs/aswg/data/{BASE_MODELS}"
+
+
+def test_no_way_leads_to_a_plan_whose_forests_are_missing(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = given(tmp_path, with_forests_of_another, despite_errors=True)
+    form = request_of({"config": str(request.config), "despite_errors": True})
+    monkeypatch.setattr("lstops.site.model.load_site", lambda _: site)
+    command = ["plan", str(request.config), "--despite-errors"]
+
+    def refused(message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            plan_request(site, request)
+        with pytest.raises(DataError, match=message):
+            plan_run(site, form)
+        assert isinstance(CliRunner().invoke(app, command).exception, DataError)
+        assert not (site.base / site.work / "plans").exists(), "nothing is stored"
+
+    refused(f"1 of 1 files or folders .* reads, and does not make, are not there; the first is {BASE_MODELS}")
+    folder = site.base / BASE_MODELS
+    folder.mkdir(parents=True)
+    for name in ("reg_energy", "cls_gh", "reg_disp_norm"):
+        (folder / f"{name}.sav").write_text("x")
+    refused("cls_disp_sign")
+    (folder / "cls_disp_sign.sav").write_text("x")
+    assert plan_run(site, form)[0] is not None
+    assert CliRunner().invoke(app, command).exit_code == 0
