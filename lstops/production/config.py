@@ -15,7 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from lstops.errors import ConfigError
 from lstops.production.documents import InvalidProductionError, problems_of, read_yaml, write_atomically, yaml_text
-from lstops.production.lstchain_config import LstchainConfig, read_lstchain_config
+from lstops.production.lstchain_config import LstchainConfig
+from lstops.production.lstchain_document import read_lstchain_config
 from lstops.production.naming import is_name
 from lstops.production.old_dialect import OldProduction, convert, is_old_dialect, read_old
 from lstops.production.stages import Path_, StageName, Stages

@@ -14,7 +14,8 @@ from lstops.production.definition import ProductionDefinition, read_production
 from lstops.production.documents import InvalidProductionError, Problem
 from lstops.production.findings import Finding, LintContext, Rule, Severity, Tree
 from lstops.production.grid import Grid, known_grid
-from lstops.production.lstchain_config import LstchainConfig, read_lstchain_config
+from lstops.production.lstchain_config import LstchainConfig
+from lstops.production.lstchain_document import read_lstchain_config
 from lstops.step.model import Frozen
 
 

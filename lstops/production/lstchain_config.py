@@ -1,4 +1,4 @@
-"""The lstchain JSON of a production: how to compute. Read whole, with names for the parts that decide."""
+"""The lstchain JSON of a production: how to compute. Held whole, with names for the parts that decide."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import hashlib
 import json
 import re
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from lstops.production.documents import InvalidProductionError, Problem, read_json, unknown_key
-from lstops.production.lstchain_values import CLEANING, is_number, value_problems
 from lstops.step.model import Frozen
 
 #: From this version on lstchain reads `nsb_tuning_rate_GHz` (r0_to_dl1.py), before it `nsb_tuning_ratio`.
@@ -21,58 +18,6 @@ RATE_KEY, RATIO_KEY = "nsb_tuning_rate_GHz", "nsb_tuning_ratio"
 
 #: What lstchain_create_irf_files takes its cuts and binning from.
 IRF_SECTIONS = ("EventSelector", "DL3Cuts", "DataBinning")
-
-#: Top-level keys of lstchain's own configurations, versions 0.7 to 0.12 (lstchain/data/*.json), and of the published
-#: productions. Names that begin with a capital configure ctapipe components and are not listed.
-KNOWN_KEYS = frozenset(
-    {
-        "allowed_tels",
-        "calibration_product",
-        "classification_features",
-        "custom_calibration",
-        "disp_classification_features",
-        "disp_method",
-        "disp_regression_features",
-        "dynamic_cleaning",
-        "energy_regression_features",
-        "events_filters",
-        "image_extractor",
-        "image_extractor_for_muons",
-        "image_modifier",
-        "lh_fit_config",
-        "mc_image_scaling_factor",
-        "mc_nominal_source_x_deg",
-        "mc_nominal_source_y_deg",
-        "n_off_wobble",
-        "n_training_events",
-        "observation_mode",
-        "particle_classification_features",
-        "random_forest_classifier_args",
-        "random_forest_disp_classifier_args",
-        "random_forest_disp_regressor_args",
-        "random_forest_energy_regressor_args",
-        "random_forest_particle_classifier_args",
-        "random_forest_regressor_args",
-        "random_forest_weight_settings",
-        "random_forest_zd_interpolation",
-        "regression_features",
-        "source_config",
-        "source_dec",
-        "source_dependent",
-        "source_name",
-        "source_ra",
-        "tailcut",
-        "tailcuts_clean_with_pedestal_threshold",
-        "time_sampling_correction_path",
-        "timestamps_pointing",
-        "train_gamma_src_r_deg",
-        "version",
-        "volume_reducer",
-        "waveform_nsb_tuning",
-        "write_interleaved_events",
-        "write_pe_image",
-    }
-)
 
 
 def version_tuple(version: str) -> tuple[int, ...]:
@@ -183,77 +128,3 @@ class LstchainConfig(Frozen):
     def to_text(self) -> str:
         """JSON as lstchain writes it."""
         return json.dumps(self.content, indent=4) + "\n"
-
-
-def validate_lstchain_config(content: dict[str, Any], where: Path | str) -> LstchainConfig:
-    """Check that a mapping is an lstchain configuration.
-
-    Raises
-    ------
-    InvalidProductionError
-        If it is none, or has a key that no version of lstchain knows or a value that none can work with.
-    """
-    problems = [unknown_key(key, key, KNOWN_KEYS) for key in content if key not in KNOWN_KEYS and not key[:1].isupper()]
-    if not any(key in content for key in CLEANING):
-        problems.append(
-            Problem(
-                "no-lstchain-config",
-                "file",
-                "is no lstchain configuration: it has no image cleaning (tailcut)",
-                "make one with `lstchain_dump_config --mc --output-file CONFIG.json`.",
-            )
-        )
-    for key in ("waveform_nsb_tuning", "image_modifier", *IRF_SECTIONS):
-        if not isinstance(content.get(key), (dict, type(None))):
-            problems.append(Problem("bad-value", key, "must be a section", f"make {key} a mapping of settings."))
-    for key in CLEANING:
-        problems.extend(_cleaning_problems(key, content.get(key)))
-    problems.extend(_nsb_problems(content.get("waveform_nsb_tuning")))
-    named = {problem.place for problem in problems}
-    problems.extend(problem for problem in value_problems(content) if problem.place not in named)
-    if problems:
-        raise InvalidProductionError(where, problems)
-    return LstchainConfig(content=content)
-
-
-def _cleaning_problems(key: str, section: Any) -> list[Problem]:
-    if section is None:
-        return []
-    if not isinstance(section, dict):
-        return [Problem("bad-value", key, "must be a section", f"make {key} a mapping of settings.")]
-    problems = []
-    for name in ("picture_thresh", "boundary_thresh"):
-        value = section.get(name)
-        if value is not None and not (is_number(value) and 0 < value < 1000):
-            words, remedy = f"{value!r} is no number of photoelectrons", "give a threshold such as 8 or 4."
-            problems.append(Problem("bad-value", f"{key}.{name}", words, remedy))
-    return problems
-
-
-def _nsb_problems(section: Any) -> list[Problem]:
-    if not isinstance(section, dict):
-        return []
-    problems = []
-    for key in (RATE_KEY, RATIO_KEY):
-        value = section.get(key)
-        if value is not None and not (is_number(value) and 0 <= value <= 20):
-            problems.append(
-                Problem(
-                    "bad-value",
-                    f"waveform_nsb_tuning.{key}",
-                    f"{value!r} is no possible extra NSB",
-                    "give a rate in GHz between 0 and 20 (the standard grid ends at 2.34).",
-                )
-            )
-    return problems
-
-
-def read_lstchain_config(path: Path) -> LstchainConfig:
-    """Read an lstchain JSON.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be read or is no lstchain configuration.
-    """
-    return validate_lstchain_config(read_json(path), path)

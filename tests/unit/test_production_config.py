@@ -12,7 +12,8 @@ import yaml
 from lstops.errors import ConfigError
 from lstops.production.config import LstmcpipeConfig, find_lstchain_config, read_config, write_config
 from lstops.production.documents import InvalidProductionError, read_yaml, yaml_text
-from lstops.production.lstchain_config import rate_key, read_lstchain_config, version_in_name
+from lstops.production.lstchain_config import rate_key, version_in_name
+from lstops.production.lstchain_document import read_lstchain_config
 from lstops.production.stages import StageName
 
 PIPE = """\
