@@ -57,6 +57,16 @@ def _print_report(report: LintReport) -> None:
     typer.echo(", ".join(counted(tally[severity], severity.value) for severity in Severity))
 
 
+def _tree(root: Path, site: Path | None) -> Tree:
+    from lstops.site.layout import Layout
+    from lstops.site.model import load_site
+
+    if site is None:
+        return Tree(root)
+    chosen = load_site(site)
+    return Tree(root, Layout(chosen.base, chosen.work))
+
+
 @app.command("lint")
 def lint_command(
     config: ConfigArgument,
@@ -65,10 +75,16 @@ def lint_command(
         Path | None,
         typer.Option("--tree", help="Look for inputs and outputs below this folder, which stands for '/'."),
     ] = None,
+    site: Annotated[
+        Path | None,
+        typer.Option(
+            "--site", envvar="LSTOPS_SITE", help="Site file of the tree: what lstops has made there may be made again."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a production's configuration; exit status 1 if there are errors."""
-    report = lint_file(config, lstchain_config, tree=Tree(tree) if tree else None)
+    report = lint_file(config, lstchain_config, tree=_tree(tree, site) if tree else None)
     if as_json:
         typer.echo(report.model_dump_json(indent=1))
     else:

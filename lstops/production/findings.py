@@ -14,6 +14,8 @@ from lstops.production.definition import ProductionDefinition
 from lstops.production.grid import Grid
 from lstops.production.lstchain_config import LstchainConfig, version_in_name
 from lstops.production.stages import StageName
+from lstops.site.layout import Layout
+from lstops.step.manifest import ManifestStore, unchanged
 from lstops.step.model import Frozen
 
 
@@ -97,9 +99,12 @@ class Tree:
     ----------
     root : Path
         What stands for "/".
+    layout : Layout or None
+        Of the site whose files they are, as it is without `root`; None: who made a file cannot be seen.
     """
 
     root: Path = Path("/")
+    layout: Layout | None = None
 
     def local(self, path: str) -> Path:
         """A path of the configuration on this machine."""
@@ -122,6 +127,35 @@ class Tree:
             raise ConfigError(
                 f"cannot look at {local}: {error.strerror}.", "lint as someone who may read it."
             ) from error
+
+    def maker(self, path: str) -> str | None:
+        """The production for which lstops has made what lies there now, be it a file or a whole folder."""
+        if self.layout is None or not path.startswith(f"{self.layout.base}/"):
+            return None
+        relative = self.layout.relative(Path(path))
+        made = ManifestStore(self.local(str(self.layout.manifests))).producer(relative)
+        record = made.output(relative) if made else None
+        if made is None or record is None or not unchanged(self.local(path), record.state):
+            return None
+        return str(made.plan_context.get("production"))
+
+    def not_of(self, production: str, path: str) -> Iterator[str]:
+        """Files at or below a path that lstops has not made for this production; hidden ones are not finished.
+
+        Raises
+        ------
+        ConfigError
+            If that cannot be seen.
+        """
+        if not self.has(path) or self.maker(path) == production:
+            return
+        local = self.local(path)
+        if not local.is_dir():
+            yield path
+            return
+        for child in sorted(local.iterdir()):
+            if not child.name.startswith("."):
+                yield from self.not_of(production, f"{path.rstrip('/')}/{child.name}")
 
     def covers(self, path: str) -> bool:
         """Whether the path's top folder (/fefs) is there, so that a missing file is really missing."""

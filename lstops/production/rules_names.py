@@ -13,6 +13,7 @@ from lstops.production.definition import StepDefinition, cycles
 from lstops.production.findings import Finding, LintContext, Rule, Severity, Tree, counted
 from lstops.production.grid import node_in_path
 from lstops.production.lstchain_config import version_in_name, version_tuple
+from lstops.production.stages import StageName
 
 #: Names of published productions begin with a date; other folder names say nothing about the production.
 _DATED = re.compile(r"^\d{8}_")
@@ -311,7 +312,7 @@ def inputs(context: LintContext) -> Iterator[Finding]:
 
 
 def overwrites(context: LintContext) -> Iterator[Finding]:
-    """No output is an input that exists before, holds one, belongs to another production or is there already."""
+    """No output is an input that exists before, holds one, or is there already and not from a run before."""
     steps = tuple(context.production.steps())
     made = {path.rstrip("/") for step in steps for path in step.products} | _folders_of(steps)
     before: dict[str, StepDefinition] = {}
@@ -343,15 +344,34 @@ def overwrites(context: LintContext) -> Iterator[Finding]:
 
 
 def _existing(context: LintContext, tree: Tree) -> Iterator[Finding]:
-    there = [(step, p) for step in context.production.steps(running_only=True) for p in step.products if tree.has(p)]
+    """Outputs that are there and were not made by an earlier run of this very production.
+
+    A folder of outputs is looked into: each file in it may be another's.
+    """
+    own, strange = context.production.prod_id, dict[str, str | None]()
+    there: list[tuple[StepDefinition, str]] = []
+    for step in context.production.steps(running_only=True):
+        for place in _filled(step):
+            if place not in strange:
+                strange[place] = next(tree.not_of(own, place), None)
+            if file := strange[place]:
+                there.append((step, file))
     for stage, cases in _by_stage(there).items():
         yield _of_paths(
             cases,
             code="overwrites",
             severity=Severity.ERROR,
-            message=f"{counted(len(cases), 'output')} of {stage} that exist already, e.g. {cases[0][1]}",
-            remedy="choose a new prod_id, or take the finished steps out; published products stay.",
+            message=f"{counted(len(cases), 'output')} of {stage} where files are that no run of {own} by lstops has "
+            f"made, e.g. {cases[0][1]}",
+            remedy="choose a new prod_id, or take the finished steps out; published products stay. What lstops has "
+            "made at a site is only known with its site file (--site).",
         )
+
+
+def _filled(step: StepDefinition) -> Iterator[str]:
+    """What lstmcpipe is told to fill: DL2 is one file to us, and a folder to its configuration."""
+    for path in step.products:
+        yield path.rpartition("/")[0] if step.stage is StageName.DL1_TO_DL2 else path
 
 
 RULES: tuple[Rule, ...] = (paths, prod_id_in_names, versions, duplicates, cyclic_paths, inputs, overwrites)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from sites import make_site
 from typer.testing import CliRunner
 
 from lstops.errors import ConfigError
@@ -19,6 +20,11 @@ from lstops.production.counts import count_stages
 from lstops.production.findings import CODES, Finding, Tree
 from lstops.production.grid import Particle, known_grid
 from lstops.production.lint import lint_file
+from lstops.site.layout import Layout
+from lstops.step.adoption import adopted_manifest
+from lstops.step.manifest import ArtifactRecord, ManifestStore, full_state
+
+from .conftest import copy_step, make_plan
 
 PROD = "20250101_v0.10.12_allsky_nsb_tuning_0.14"
 BASE = "/fefs/aswg/data"
@@ -375,6 +381,65 @@ def test_the_tree_at_hand(folder: Path, tmp_path: Path) -> None:
     (models / "reg_energy.sav").touch()
     (there,) = findings(folder, tree=Tree(root))
     assert (there.code, there.severity.value, there.place) == ("overwrites", "error", "stages.train_pipe[0]")
+
+
+def made(root: Path, path: str, production: str) -> Path:
+    """A product in a tree, made by lstops for a production."""
+    local, layout = root / path.lstrip("/"), Layout(Path(BASE))
+    local.parent.mkdir(parents=True, exist_ok=True)
+    local.write_text(path)
+    step = copy_step("a", layout.relative(Path(path)))
+    output = step.primary
+    record = ArtifactRecord(name=output.name, kind=output.kind, path=output.path, state=full_state(local), facts={})
+    plan = make_plan((step,)).model_copy(update={"context": {"production": production}})
+    manifest = adopted_manifest(plan, 0, step, "key", (), (record,), {})
+    ManifestStore(root / str(layout.manifests).lstrip("/")).write(manifest)
+    return local
+
+
+def test_what_a_run_before_has_made_is_resumed_and_what_others_made_is_found(folder: Path, tmp_path: Path) -> None:
+    root, pipe = tmp_path / "root", production()
+    for step in pipe["stages"]["r0_to_dl1"]:
+        raw = root / step["input"].lstrip("/")
+        raw.mkdir(parents=True)
+        (raw / "a.simtel.gz").touch()
+    dl1, dl2 = pipe["stages"]["r0_to_dl1"][0]["output"], pipe["stages"]["dl1_to_dl2"][0]["output"]
+    merged = pipe["stages"]["merge_dl1"][0]["output"]
+    tree = Tree(root, Layout(Path(BASE)))
+    for path in (f"{dl1}/dl1_run1.h5", merged, f"{dl2}/dl2_{PROD}_a.h5"):
+        made(root, path, PROD)
+    assert findings(folder, tree=tree) == []
+    assert {f.code for f in findings(folder, tree=Tree(root))} == {"overwrites"}, "who made it is not known"
+    # the node's folder has a file of its own and one of another production
+    other = made(root, f"{dl1}/dl1_run2.h5", "20240101_v0.10.12_other")
+    (found,) = findings(folder, tree=tree)
+    assert (found.code, found.severity.value, found.place) == ("overwrites", "error", "stages.r0_to_dl1[0]")
+    assert found.items == (f"{dl1}/dl1_run2.h5",)
+    other.unlink()
+    # a folder of DL2 with a file of another name
+    another = made(root, f"{dl2}/dl2_other.h5", "20240101_v0.10.12_other")
+    (found,) = findings(folder, tree=tree)
+    assert (found.place, found.items) == ("stages.dl1_to_dl2[0]", (f"{dl2}/dl2_other.h5",))
+    another.unlink()
+    # replaced by hand after it was made
+    (root / merged.lstrip("/")).write_text("something else")
+    (found,) = findings(folder, tree=tree)
+    assert (found.place, found.items) == ("stages.merge_dl1[0]", (merged,))
+
+
+def test_the_command_line_knows_the_site(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "root"
+    made(root, production()["stages"]["merge_dl1"][0]["output"], PROD)
+    monkeypatch.delenv("LSTOPS_SITE", raising=False)
+    site = tmp_path / "site.yaml"
+    site.write_text(json.dumps(make_site(Path(BASE)).model_dump(mode="json")))
+    command = ["lint", str(write(folder)), "--tree", str(root), "--json"]
+
+    def codes(*more: str) -> set[str]:
+        return {f["code"] for f in json.loads(CliRunner().invoke(app, [*command, *more]).stdout)["findings"]}
+
+    assert "overwrites" in codes()
+    assert "overwrites" not in codes("--site", str(site))
 
 
 @pytest.mark.parametrize("tree", ["nowhere", "file"])
