@@ -74,7 +74,7 @@ def begun_by(site: Site, name: str) -> Manifest | None:
 
 
 def refuse_other_production(site: Site, plan: Plan) -> None:
-    """Refuse a plan whose name another production has, be it registered, whatever its status, or only begun.
+    """Refuse a plan whose name or folders another production has, be it registered, in whatever status, or only begun.
 
     The same production is planned again: that computes what was lost or is missing, or test nodes that it lacks.
 
@@ -86,6 +86,7 @@ def refuse_other_production(site: Site, plan: Plan) -> None:
     for row in registered_as(str(plan.context["production"])):
         _refuse_registered(site, plan, row)
     _refuse_begun(site, plan)
+    _refuse_foreign_folders(site, plan)
 
 
 def _refuse_registered(site: Site, plan: Plan, row: ProductionRow) -> None:
@@ -133,6 +134,22 @@ def _refuse_begun(site: Site, plan: Plan) -> None:
             f"up, cancel its run and clear its products away: `lstops production abandon {name} --author ... "
             "--reason ...`.",
         )
+
+
+def _refuse_foreign_folders(site: Site, plan: Plan) -> None:
+    """A configuration may name folders of another production: the lint says so, but can be overruled."""
+    layout, name = layout_of(site), str(plan.context["production"])
+    store = ManifestStore(layout.manifests)
+    for step in plan.steps():
+        path = step.primary.path
+        if name in path.split("/") or not layout.absolute(path).exists():
+            continue
+        owner = made.plan_context.get("production") if (made := store.producer(path)) else None
+        if owner not in (None, name):
+            raise ConfigError(
+                f"{name} would replace {path}, which was made for {owner}.",
+                f"write folders of its own into the configuration of {name}: below them is its prod_id.",
+            )
 
 
 def _known_of_begun(site: Site, begun: Manifest, first: Plan | None) -> _Known:

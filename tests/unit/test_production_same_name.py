@@ -255,3 +255,17 @@ def test_a_registered_configuration_that_cannot_be_compared_any_more_is_refused(
     assert "from a backup" in e.value.remedy
     save_production_plan(plan, configured)
     assert planned(configured, given(tmp_path)) == plan
+
+
+def test_folders_of_another_production_are_not_written_into_despite_errors(configured: Site, tmp_path: Path) -> None:
+    def elsewhere(pipe: Document, chain: Document) -> None:
+        pipe["prod_id"] = "20250202_v0.10.12_mine_nsb_tuning_0.14"
+
+    first = planned(configured, given(tmp_path))
+    taken = given(tmp_path, elsewhere, despite_errors=True)
+    assert planned(configured, taken).context["production"] == "20250202_v0.10.12_mine_nsb_tuning_0.14"
+    train = next(i for i, step in enumerate(first.steps()) if step.kind == "train")
+    make(configured, first, train)
+    message = rf"20250202_v0\.10\.12_mine.* would replace models/.*, which was made for {first.context['production']}"
+    with pytest.raises(ConfigError, match=message):
+        planned(configured, taken)
