@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from lstops.errors import ConfigError
 from lstops.production.config import ProductionConfig
-from lstops.production.definition import ProductionDefinition
+from lstops.production.definition import ProductionDefinition, StepDefinition
 from lstops.production.grid import Grid
 from lstops.production.lstchain_config import LstchainConfig, version_in_name
 from lstops.production.stages import StageName
@@ -89,6 +90,29 @@ class Finding(Frozen):
     remedy: str
     count: int = 1
     items: tuple[str, ...] = ()
+
+
+def by_stage(steps: Iterable[tuple[StepDefinition, str]]) -> dict[str, list[tuple[StepDefinition, str]]]:
+    """Steps, each with a path, by the name of their stage."""
+    groups: dict[str, list[tuple[StepDefinition, str]]] = defaultdict(list)
+    for step, path in steps:
+        groups[step.stage.value].append((step, path))
+    return groups
+
+
+def of_paths(
+    cases: Sequence[tuple[StepDefinition, str]], *, code: str, severity: Severity, message: str, remedy: str
+) -> Finding:
+    """One finding for paths of a stage that share a fault; its place is the first step."""
+    return Finding(
+        code=code,
+        severity=severity,
+        place=cases[0][0].place,
+        message=message,
+        remedy=remedy,
+        count=len(cases),
+        items=tuple(path for _, path in cases[:20]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

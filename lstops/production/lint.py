@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lstops.errors import ConfigError
-from lstops.production import rules_chain, rules_names, rules_options, rules_stages
+from lstops.production import rules_chain, rules_names, rules_options, rules_paths, rules_stages
 from lstops.production.config import ProductionConfig, find_lstchain_config, read_pipe
 from lstops.production.definition import ProductionDefinition, read_production
 from lstops.production.documents import InvalidProductionError, Problem
@@ -43,7 +43,8 @@ _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 def all_rules() -> tuple[Rule, ...]:
     """Every rule, in the order in which people read a configuration."""
-    return (*rules_stages.RULES, *rules_options.RULES, *rules_names.RULES, *rules_chain.RULES)
+    rules = (rules_stages, rules_options, rules_names, rules_paths, rules_chain)
+    return tuple(rule for module in rules for rule in module.RULES)
 
 
 def lint(context: LintContext) -> tuple[Finding, ...]:
@@ -139,7 +140,7 @@ def lint_file(
         try:
             definition = read_production(config)
         except ConfigError:
-            if not (nodes := rules_names.impossible_nodes(pipe)):
+            if not (nodes := rules_paths.impossible_nodes(pipe)):
                 raise
             findings += nodes
         else:
