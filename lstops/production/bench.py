@@ -29,7 +29,7 @@ from lstops.production.from_lstmcpipe import DEFAULT_ROOTS
 from lstops.production.grid import Grid, known_grid
 from lstops.production.level import LevelRequest, chain_changes, lstmcpipe_config, plan_level
 from lstops.production.lstchain_config import LstchainConfig
-from lstops.production.lstmcpipe_steps import relative_to_base
+from lstops.production.mc_files import relative_to_base
 from lstops.production.needs import main_lines
 from lstops.production.outline import save_production_plan
 from lstops.production.stages import StageName

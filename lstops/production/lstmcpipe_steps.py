@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from pathlib import PurePosixPath
 from lstops.errors import ConfigError
 from lstops.production.definition import ProductionDefinition, StageDefinition, StepDefinition
 from lstops.production.grid import Node, Particle, known_grid
-from lstops.production.mc_files import FileIndex, Lister, split_files
+from lstops.production.mc_files import FileIndex, Lister, dl1_name, relative_to_base, split_files
 from lstops.production.slurm_options import resources
 from lstops.production.stages import StageName
 from lstops.production.step_options import irf_options, merge_options
 from lstops.site.model import Site
-from lstops.step.model import CORE_ENVIRONMENT, ArtifactKind, Input, Output, Stage, Step, relative_path
+from lstops.step.model import CORE_ENVIRONMENT, ArtifactKind, Input, Output, Stage, Step
 
 #: Kind of the steps of a stage; sites give resources by these names.
 KINDS = {
@@ -33,33 +32,6 @@ KINDS = {
 
 #: Name of the lstchain configuration among the inputs of a step.
 CONFIG = "config"
-
-
-def relative_to_base(path: str, roots: Sequence[tuple[str, str]]) -> str:
-    """Path below the site's base of an absolute path of a configuration.
-
-    Raises
-    ------
-    ConfigError
-        If it is below none of the roots, climbs out of one or holds control characters, or if a root is not
-        below the base.
-    """
-    for prefix, below in roots:
-        if path.startswith(prefix) and ".." not in path.split("/"):
-            rest = path[len(prefix) :].lstrip("/")
-            try:
-                return relative_path(f"{below}/{rest}" if below else rest or ".")
-            except ValueError:
-                break
-    raise ConfigError(
-        f"{path if path.isprintable() else repr(path)} is not below {' or '.join(prefix for prefix, _ in roots)}.",
-        "say where it is below the site's base (roots), or correct the path.",
-    )
-
-
-def dl1_name(simtel: str) -> str:
-    """Name that lstchain_mc_r0_to_dl1 gives its output (lstchain/paths.py, r0_to_dl1_filename)."""
-    return "dl1_" + re.sub(r"(\.simtel)?\.(gz|zst)$|\.simtel$", "", PurePosixPath(simtel).name) + ".h5"
 
 
 @dataclass(frozen=True, slots=True)

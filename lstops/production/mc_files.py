@@ -16,9 +16,13 @@ from typing import Protocol
 import numpy as np
 
 from lstops.errors import ConfigError
+from lstops.step.model import relative_path
 
 #: Seed of lstmcpipe's split (scripts/script_train_test_splitting.py).
 SPLIT_SEED = 42
+
+#: what lstchain takes off a name before it adds .h5 (lstchain/paths.py, EXTENSIONS_TO_REMOVE)
+_EXTENSIONS = (".simtel.gz", ".simtel.zst", ".simtel")
 
 
 class Lister(Protocol):
@@ -26,6 +30,36 @@ class Lister(Protocol):
 
     def __call__(self, folder: str, pattern: str) -> Sequence[str]:
         """Paths, relative to the site's base, of the files below `folder` that match `pattern` (as `Path.glob`)."""
+
+
+def relative_to_base(path: str, roots: Sequence[tuple[str, str]]) -> str:
+    """Path below the site's base of an absolute path of a configuration.
+
+    Raises
+    ------
+    ConfigError
+        If it is below none of the roots, climbs out of one or holds control characters, or if a root is not
+        below the base.
+    """
+    for prefix, below in roots:
+        if path.startswith(prefix) and ".." not in path.split("/"):
+            rest = path[len(prefix) :].lstrip("/")
+            try:
+                return relative_path(f"{below}/{rest}" if below else rest or ".")
+            except ValueError:
+                break
+    raise ConfigError(
+        f"{path if path.isprintable() else repr(path)} is not below {' or '.join(prefix for prefix, _ in roots)}.",
+        "say where it is below the site's base (roots), or correct the path.",
+    )
+
+
+def dl1_name(simtel: str) -> str:
+    """Name that lstchain gives to the DL1 of a simulated file (lstchain/paths.py, r0_to_dl1_filename)."""
+    name = PurePosixPath(simtel).name
+    for extension in _EXTENSIONS:
+        name = name.removesuffix(extension)
+    return f"dl1_{name}.h5"
 
 
 class FileIndex:

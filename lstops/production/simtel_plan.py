@@ -12,11 +12,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lstops.errors import ConfigError
+from lstops.production.mc_files import dl1_name
 from lstops.site.model import Site
 from lstops.step.model import ArtifactKind, Input, Output, Plan, Stage, Step
-
-#: what lstchain takes off a name before it adds .h5 (lstchain/paths.py, EXTENSIONS_TO_REMOVE)
-_EXTENSIONS = (".simtel.gz", ".simtel.zst", ".simtel")
 
 
 @dataclass(frozen=True)
@@ -89,14 +87,6 @@ def plan_r0_to_dl1(request: SimtelRequest, site: Site) -> Plan:
         stages=(Stage(name="config", steps=(config,)), Stage(name="r0-to-dl1", steps=steps, quarantine=True)),
         context={"name": request.name},
     )
-
-
-def dl1_name(path: str) -> str:
-    """Name that lstchain gives to the DL1 of a simulated file."""
-    name = PurePosixPath(path).name
-    for extension in _EXTENSIONS:
-        name = name.removesuffix(extension)
-    return f"dl1_{name}.h5"
 
 
 def _config_path(request: SimtelRequest) -> str:

@@ -11,7 +11,8 @@ import pytest
 from astropy.table import QTable
 
 from lstops.errors import ConfigError, DataError
-from lstops.production.simtel_plan import SimtelRequest, Tuning, dl1_name, event_source, plan_r0_to_dl1
+from lstops.production.mc_files import dl1_name
+from lstops.production.simtel_plan import SimtelRequest, Tuning, event_source, plan_r0_to_dl1
 from lstops.science.complete_models import match_nodes, pointings, write_training_dirs
 from lstops.science.environment import science_environ
 from lstops.science.mc_config import merge_into

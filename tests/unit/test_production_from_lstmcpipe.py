@@ -20,8 +20,7 @@ from lstops.production.from_lstmcpipe import (
     plan_from_lstmcpipe,
 )
 from lstops.production.lstchain_config import LstchainConfig
-from lstops.production.lstmcpipe_steps import dl1_name, relative_to_base
-from lstops.production.mc_files import FileIndex, split_files
+from lstops.production.mc_files import FileIndex, dl1_name, relative_to_base, split_files
 from lstops.production.slurm_options import mem_mb, resources, time_min
 from lstops.production.stages import SlurmOptions
 from lstops.step.model import ArtifactKind, Plan, Resources, Step

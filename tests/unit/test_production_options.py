@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lstops.errors import ConfigError
-from lstops.production.lstmcpipe_steps import relative_to_base
+from lstops.production.mc_files import relative_to_base
 from lstops.production.slurm_options import resources
 from lstops.production.stages import SlurmOptions
 from lstops.production.step_options import irf_options, merge_options
