@@ -19,7 +19,7 @@ from typing import Any
 
 from lstops.science.command import exit_with, run_script
 from lstops.science.drop_subruns import cut_dl2, effective_time, read_dropped, showers
-from lstops.science.good_time import DroppedSubrun, correct_dl3, good_intervals
+from lstops.science.good_time import DroppedSubrun, Interval, correct_dl3, good_intervals, is_told
 from lstops.site.layout import parse_run_file
 
 TOOL = "lstchain.tools.lstchain_create_dl3_file"
@@ -61,7 +61,9 @@ def complete(path: Path) -> None:
 
 
 def make_dl3(source: Path, dropped: Sequence[DroppedSubrun], output: Path, scratch: Path, words: Sequence[str]) -> None:
-    """Run lstchain's tool; without some subruns on what is left of the DL2 file, and correct the times of its result.
+    """Run lstchain's tool; without some subruns on what is left of the DL2 file.
+
+    The times of its result are corrected if the run has holes: dropped subruns, or interruptions of the data.
 
     Parameters
     ----------
@@ -75,12 +77,16 @@ def make_dl3(source: Path, dropped: Sequence[DroppedSubrun], output: Path, scrat
     DataError
         See `cut_dl2` and `good_intervals`.
     """
-    times, _ = showers(source)
+    times, deltas = showers(source)
     middle_s = float(times.min() + times.max()) / 2
     print(f"geomagnetic field of {datetime.fromtimestamp(middle_s, timezone.utc):%Y-%m-%d %H:%M:%S} UTC", flush=True)
     if not dropped:
+        intervals = good_intervals(times, deltas, (), effective_time)
         with field_of(middle_s):
             run_script(TOOL, ["-d", source, "-o", output.parent, *words])
+        if not is_told(output, intervals):
+            correct_dl3(output, intervals, ())
+            _say(intervals)
         complete(output)
         return
     rest = scratch / source.name
@@ -93,6 +99,10 @@ def make_dl3(source: Path, dropped: Sequence[DroppedSubrun], output: Path, scrat
     correct_dl3(output, intervals, numbers)
     complete(output)
     rest.unlink()
+    _say(intervals)
+
+
+def _say(intervals: Sequence[Interval]) -> None:
     for item in intervals:
         span = f"{item.span.start_s:.3f} to {item.span.stop_s:.3f}"
         print(f"good time {span}: {item.length_s:.3f} s, DEADC {item.deadc:.4f}")

@@ -1,8 +1,8 @@
-"""Good time intervals of a run without its dropped subruns, and how a DL3 file tells them.
+"""Good time intervals of a run with holes, and how a DL3 file tells them.
 
 lstchain_create_dl3_file writes one interval from the first to the last selected event, and LIVETIME and ONTIME that
-leave out gaps; gammapy takes the sum of the intervals times DEADC. Without the correction here the dropped time would
-count as observed.
+leave out gaps; gammapy takes the sum of the intervals times DEADC. Without the correction here the time of dropped
+subruns and of interruptions would count as observed, and that before the first of a few selected events would not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstops.errors import DataError
-from lstops.step.verify.dl3_times import DROPPED_CARD
+from lstops.step.verify.dl3_times import DROPPED_CARD, breaks
 
 #: event_type of showers in lstchain's tables; lstchain's effective time counts these only
 SHOWER = 32
@@ -24,6 +24,8 @@ SHOWER = 32
 OVERLAP_S = 0.05
 #: the dead time of an interval comes from the smallest of its time differences
 MIN_EVENTS = 20
+#: an interval of lstchain that misses more than a thousandth of the time with showers is corrected; within these bounds
+_MISSED, _MISSED_S = 1e-3, (0.1, 0.5)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def good_intervals(
     dropped: Sequence[DroppedSubrun],
     effective_time: Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[float, float]],
 ) -> tuple[Interval, ...]:
-    """Return the good time intervals of the showers that are kept.
+    """Return the good time intervals of the showers that are kept: one for each part without interruption.
 
     Parameters
     ----------
@@ -116,20 +118,48 @@ def good_intervals(
     Raises
     ------
     DataError
-        If a block has too few events to tell its dead time.
+        If the events between dropped subruns are too few to tell the dead time, or an interruption follows another.
     """
     intervals = []
     for rows in split_at(times_s, dropped):
         span = Span(float(times_s[rows].min()), float(times_s[rows].max()))
         if len(rows) < MIN_EVENTS:
             raise DataError(
-                f"only {len(rows)} events are left between dropped subruns "
+                f"only {len(rows)} showers are left in one piece "
                 f"({span.start_s:.3f} to {span.stop_s:.3f} s since 1970): too few to tell the dead time.",
                 "drop that part of the run too.",
             )
+        # lstchain leaves interruptions out of both
         effective_s, elapsed_s = effective_time(times_s[rows], delta_t_s[rows])
-        intervals.append(Interval(span, effective_s / elapsed_s))
+        intervals += [Interval(part, effective_s / elapsed_s) for part in _parts(times_s[rows])]
     return tuple(intervals)
+
+
+def _parts(times_s: NDArray[np.float64]) -> list[Span]:
+    """Spans of showers between interruptions."""
+    holes = breaks(times_s)
+    parts = [
+        Span(float(start), float(stop))
+        for start, stop in zip([times_s.min(), *holes[:, 1]], [*holes[:, 0], times_s.max()], strict=True)
+    ]
+    if alone := [part for part in parts if not part.stop_s > part.start_s]:
+        raise DataError(
+            f"a shower at {alone[0].start_s:.3f} s since 1970 stands alone between two interruptions of the data.",
+            "its clock jumped: drop that part of the run, or exclude the run.",
+        )
+    return parts
+
+
+def is_told(path: Path, intervals: Sequence[Interval]) -> bool:
+    """Whether the one interval in a DL3 file of lstchain is, near enough, that of the showers."""
+    from astropy.io import fits
+
+    if len(intervals) > 1:
+        return False
+    rows = fits.getdata(path, "GTI")
+    whole_s = intervals[0].length_s
+    missed_s = whole_s - float(np.sum(rows["STOP"] - rows["START"]))
+    return missed_s <= float(np.clip(_MISSED * whole_s, *_MISSED_S))
 
 
 def correct_dl3(path: Path, intervals: Sequence[Interval], dropped: Sequence[int]) -> None:
@@ -170,7 +200,8 @@ def correct_dl3(path: Path, intervals: Sequence[Interval], dropped: Sequence[int
         # the comments of the cards (units) stay
         for key, value in header.items():
             events.header[key] = value
-        events.header[DROPPED_CARD] = (",".join(map(str, sorted(dropped))), "subruns that are left out")
+        if dropped:
+            events.header[DROPPED_CARD] = (",".join(map(str, sorted(dropped))), "subruns that are left out")
         rows = QTable({"START": seconds[:, 0] * u.s, "STOP": seconds[:, 1] * u.s})
         kept = old.header.copy(strip=True)
         hdus[hdus.index_of("GTI")] = fits.BinTableHDU(rows, header=kept, name="GTI")

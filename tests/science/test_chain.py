@@ -239,6 +239,32 @@ def test_a_run_without_its_middle_subrun(job: RunJob, site: Site, layout: Layout
     assert not ((times > out["t_start"]) & (times < out["t_stop"])).any()
 
 
+def test_a_run_with_an_interruption(job: RunJob, site: Site, layout: Layout) -> None:
+    """Ten seconds without data, as of a subrun that is missing: no good time, with and without a dropped subrun."""
+    import tables
+
+    run = RUN + 200
+    dl1 = layout.dl1_run(Night.parse("20240115"), "v0.12", "tailcut84", run)
+    shutil.copyfile(layout.absolute(job.dl1), layout.absolute(dl1))
+    with tables.open_file(str(layout.absolute(dl1)), "a") as file:
+        table = file.root.dl1.event.telescope.parameters.LST_LSTCam
+        table.cols.obs_id[:] = np.full(table.nrows, run)
+        later = np.arange(table.nrows) > 0.8 * table.nrows
+        table.cols.dragon_time[:] = table.cols.dragon_time[:] + 10.0 * later
+    subrun = middle_of_the_run(layout, dl1)
+    try:
+        for dropped, parts, seconds in (((), 2, 2.5), ((subrun,), 3, 2.5 * 2 / 3)):
+            holed = replace(job, run=run, dl1=dl1, source=f"Crab {parts}", dropped=dropped)
+            plan = plan_night(request(holed), site)
+            assert set(run_all(plan, site)) <= {Ending.DONE, Ending.UP_TO_DATE}
+            facts = product(layout, plan.stage("dl3").steps[0].primary.path).facts
+            assert facts["gti"] == parts
+            assert facts["gti_s"] == pytest.approx(seconds, abs=0.1)
+            assert facts["livetime_s"] == pytest.approx(facts["gti_s"] * facts["deadc"])
+    finally:
+        layout.absolute(subrun).unlink()
+
+
 def test_nearest_node_instead_of_interpolation_is_caught(job: RunJob, site: Site, layout: Layout) -> None:
     """With the nodes of one zenith lstchain takes the nearest and ends with exit status 0."""
     nodes = tuple(n for n in job.irfs if n.zd_deg < 20)

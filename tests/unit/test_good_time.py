@@ -10,7 +10,7 @@ import tables
 
 from lstops.errors import DataError
 from lstops.science.drop_subruns import cut_dl2, read_dropped, showers
-from lstops.science.good_time import DroppedSubrun, Span, good_intervals, split_at
+from lstops.science.good_time import DroppedSubrun, Interval, Span, good_intervals, is_told, split_at
 from lstops.step.verify import dl2
 
 from . import products
@@ -55,8 +55,37 @@ def test_events_within_a_dropped_subrun_are_a_disorder() -> None:
 
 def test_too_few_events_to_tell_the_dead_time() -> None:
     few = np.concatenate([TIMES, np.linspace(60, 61, 5)])
-    with pytest.raises(DataError, match="only 5 events are left"):
+    with pytest.raises(DataError, match="only 5 showers are left"):
         good_intervals(few, few, [dropped(50.1, 59.9)], half_dead)
+
+
+def test_an_interruption_is_no_good_time() -> None:
+    """Ten seconds in which nothing was recorded, in the middle of what is left beside a dropped subrun."""
+    times = np.concatenate([TIMES[TIMES < 25], TIMES[TIMES > 40]])
+    intervals = good_intervals(times, times, [dropped(10.1, 19.9)], lambda t, _: (len(t) * 0.05, len(t) * 0.1))
+    assert [(i.span.start_s, i.span.stop_s, i.deadc) for i in intervals] == [
+        (0, 10, 0.5), (20, pytest.approx(24.9), 0.5), (40.01, 50, 0.5),
+    ]  # fmt: skip
+    assert [i.span.stop_s for i in good_intervals(TIMES, TIMES, [], half_dead)] == [10, 30, 50]
+    alone = np.append(TIMES, 500.0)
+    with pytest.raises(DataError, match=r"500\.000 s since 1970 stands alone between two interruptions"):
+        good_intervals(alone, alone, [], half_dead)
+
+
+def test_an_interval_from_the_first_to_the_last_of_a_few_selected_events(tmp_path: Path) -> None:
+    """That of many is near enough to what was observed, and stays as lstchain wrote it."""
+
+    def told(selected_s: list[float], *parts: tuple[float, float]) -> bool:
+        path = tmp_path / "dl3.fits"
+        path.unlink(missing_ok=True)
+        products.dl3(path, times=selected_s, gti=([selected_s[0]], [selected_s[-1]]))
+        return is_told(path, [Interval(Span(*part), 0.9) for part in parts])
+
+    assert told([0.2, 500, 1199.8], (0, 1200))
+    assert not told([0.4, 500, 1199.4], (0, 1200))
+    assert told([0.04, 1, 1.97], (0, 2))
+    assert not told([0.1, 1, 1.89], (0, 2))
+    assert not told([0.0, 1, 2], (0, 0.9), (1, 2))
 
 
 def subrun_file(folder: Path, number: int, ids: range, run: int = 2001) -> Path:

@@ -144,7 +144,8 @@ def test_wrong_dl3(tmp_path: Path, changes: dict[str, object], reason: str) -> N
 
 
 def test_dl3_against_its_plan_and_data(tmp_path: Path) -> None:
-    path = products.dl3(tmp_path / "dl3.fits", header={"ZEN_PNT": 23.0})
+    whole = {"gti": ([100.0], [199.5])}
+    path = products.dl3(tmp_path / "dl3.fits", header={"ZEN_PNT": 23.0}, **whole)
     with pytest.raises(ProductInvalid, match=r"OBS_ID is 2001, not run 2002.*OBJECT is 'Crab', not 'M 1'"):
         verify(output(ArtifactKind.DL3, run=2002, object="M 1"), path, [])
     with pytest.raises(ProductInvalid, match="below 99%: events are missing"):
@@ -154,10 +155,36 @@ def test_dl3_against_its_plan_and_data(tmp_path: Path) -> None:
     with pytest.raises(ProductInvalid, match="nearest node instead of interpolating"):
         verify(output(ArtifactKind.DL3, "dl2", irf_zenith_tolerance_deg=0.05), path, [data])
     assert verify(output(ArtifactKind.DL3, "dl2", irf_zenith_tolerance_deg=15), path, [data])["ontime_s"] == 99.5
-    short = products.dl3(tmp_path / "short.fits", events_header={"ONTIME": 50.0, "LIVETIME": 50.0, "DEADC": 1.0})
+    ontime = {"ONTIME": 50.0, "LIVETIME": 50.0, "DEADC": 1.0}
+    short = products.dl3(tmp_path / "short.fits", events_header=ontime, **whole)
     with pytest.raises(ProductInvalid, match=r"ONTIME is 50.000 s, the data .* span 99.500 s"):
         verify(output(ArtifactKind.DL3, "dl2"), short, [data])
     assert verify(output(ArtifactKind.DL3, "dl2", whole_run=False), short, [data])["livetime_s"] == 50
+
+
+def test_a_source_elsewhere_in_the_field(tmp_path: Path) -> None:
+    """gammapy takes the responses of the nearest offset without a word."""
+    for ra_deg, words in ((84.2, "0.93"), (83.2, "0.00")):
+        path = products.dl3(tmp_path / f"{words}.fits", events_header={"RA_OBJ": ra_deg, "DEC_OBJ": 22.0})
+        with pytest.raises(ProductInvalid, match=rf"Crab is {words} deg from the pointing, .* of 0\.30 to 0\.50 deg"):
+            verify(output(ArtifactKind.DL3), path, [])
+    near = products.dl3(tmp_path / "near.fits", events_header={"RA_OBJ": 83.72, "DEC_OBJ": 22.0})
+    assert verify(output(ArtifactKind.DL3), near, [])["irf_offset_deg"] == [0.3, 0.5]
+
+
+def test_azimuths_on_both_sides_of_north(tmp_path: Path) -> None:
+    """lstchain takes 180 deg for the mean of 359 and 1."""
+    azimuth = np.deg2rad(np.where(np.arange(200) < 100, 359.0, 1.0))
+    dl2 = products.dl2(tmp_path / "dl2.h5", az_tel=azimuth)
+    data = InputFacts("dl2", ArtifactKind.DL2, dl2, verify(output(ArtifactKind.DL2), dl2, []))
+    for noted in (np.rad2deg(azimuth.mean()), 0.0):
+        pointing = {"MEAN_ZEN": "10.0 deg", "MEAN_AZ": f"{noted} deg", "B_DELTA": "60.0 deg"}
+        path = products.dl3(tmp_path / f"{noted:.0f}.fits", gti=([100.0], [199.5]), pointing=pointing)
+        if noted:
+            with pytest.raises(ProductInvalid, match=r"for azimuth 180\.0 deg, .* pointed to (0|360)\.0 deg"):
+                verify(output(ArtifactKind.DL3, "dl2"), path, [data])
+        else:
+            assert verify(output(ArtifactKind.DL3, "dl2"), path, [data])["mean_az_deg"] == 0
 
 
 #: unix time of the epoch of the DL3 files below
@@ -191,6 +218,23 @@ def test_a_dl3_without_a_subrun(tmp_path: Path) -> None:
             verify(output(ArtifactKind.DL3, whole_run=False, dropped_subruns=wanted), path, [])
     with pytest.raises(ProductInvalid, match=r"without the subruns none, not without \[4\]"):
         verify(asked, products.dl3(tmp_path / "whole.fits"), [])
+
+
+def test_an_interruption_of_the_data(tmp_path: Path) -> None:
+    """The time that lstchain's one interval takes for observed, and the one without its hole."""
+    times = products.T0 + np.concatenate([np.arange(0, 40, 0.5), np.arange(50, 100, 0.5)])
+    dl2 = products.dl2(tmp_path / "dl2.h5", n=180, dragon_time=times)
+    found = verify(output(ArtifactKind.DL2), dl2, [])
+    assert found["breaks_unix_s"] == [[products.T0 + 39.5, products.T0 + 50]]
+    data = InputFacts("dl2", ArtifactKind.DL2, dl2, found)
+    header = {"ONTIME": 89.0, "LIVETIME": 80.1, "DEADC": 0.9, "TSTART": 100.0, "TSTOP": 199.5}
+    events = np.concatenate([np.linspace(100, 139, 30), np.linspace(150, 199, 30)])
+    one = products.dl3(tmp_path / "one.fits", times=events, gti=([100.0], [199.5]), events_header=header)
+    with pytest.raises(ProductInvalid, match=r"the good time is 99\.500 s, 89\.000 s of the run are left"):
+        verify(output(ArtifactKind.DL3, "dl2"), one, [data])
+    intervals = ([100.0, 150.0], [139.5, 199.5])
+    two = products.dl3(tmp_path / "two.fits", times=events, gti=intervals, events_header=header)
+    assert verify(output(ArtifactKind.DL3, "dl2"), two, [data])["gti"] == 2
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,13 @@ def test_dl2_stub_and_extrapolation(tmp_path: Path) -> None:
         verify(output(ArtifactKind.DL2), far, [])
 
 
+def test_dl2_of_another_run_than_its_name_says(tmp_path: Path) -> None:
+    path = products.dl2(tmp_path / "dl2_LST-1.Run02002.h5")
+    with pytest.raises(ProductInvalid, match="holds events of run 2001, not 2002"):
+        verify(output(ArtifactKind.DL2), path, [])
+    assert verify(output(ArtifactKind.DL2), path.rename(tmp_path / "dl2_LST-1.Run02001.h5"), [])["obs_ids"] == [2001]
+
+
 def test_dl2_must_be_interpolated_when_the_models_can(tmp_path: Path) -> None:
     flat = products.dl2(tmp_path / "flat.h5", w0=None, w1=None)
     config = tmp_path / "lstchain_config.json"

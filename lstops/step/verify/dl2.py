@@ -4,7 +4,7 @@
 that of the *predictable* events of the inputs in `counts_from`, with filters and features of the lstchain configuration
 among the inputs (a file, or the copy in the folder of models). Predictions must be interpolated in zenith (columns w0,
 w1) when the models have training pointings and the configuration asks for it; `expect` of an output may say so itself
-with `interpolated`.
+with `interpolated`. The events of data must be of the run in the file's name, which lstchain takes for that of its DL3.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lstops.errors import DataError
+from lstops.site.layout import parse_run_file
 from lstops.step.model import ArtifactKind, Output
-from lstops.step.verify import dl1
+from lstops.step.verify import dl1, dl3_times
 from lstops.step.verify.common import Facts, InputFacts, refuse, sources
 from lstops.step.verify.hdf5 import chunks, missing_columns, opened, root_attribute, table
 from lstops.step.verify.models import configuration
@@ -101,8 +102,9 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
     with opened(path) as file:
         parameters = table(file, PARAMETERS)
         optional = [n for n in ("w0", "event_type", "dragon_time") if n in parameters.colnames]
-        for block in chunks(parameters, [*RECONSTRUCTED, "alt_tel", *optional]):
+        for block in chunks(parameters, [*RECONSTRUCTED, "alt_tel", "az_tel", *optional]):
             found.add(block)
+    refuse(path, _of_other_runs(path, facts), "correct the DL1 file's name, or merge it again from its own subruns.")
     findings = found.findings(facts["events"])
     config = configuration(inputs)
     if output.expect.get("interpolated", _interpolation_wanted(config, inputs)) and not facts["interpolated"]:
@@ -129,6 +131,18 @@ def _interpolation_wanted(config: dict[str, Any], inputs: Sequence[InputFacts]) 
     return asked and any(i.facts.get("training_dirs") for i in inputs if i.kind is ArtifactKind.MODELS)
 
 
+def _of_other_runs(path: Path, facts: Facts) -> list[str]:
+    """Simulated files are named otherwise, and tell no run."""
+    try:
+        run = parse_run_file(path.name).run
+    except DataError:
+        return []
+    if facts["simulation"] or facts["obs_ids"] == [run]:
+        return []
+    held = ", ".join(map(str, facts["obs_ids"]))
+    return [f"it holds events of run {held}, not {run}"]
+
+
 class _Reconstruction:
     """What the rows say, gathered block by block."""
 
@@ -138,7 +152,9 @@ class _Reconstruction:
         self.low, self.high = np.inf, -np.inf
         self.extrapolated = 0
         self.alt_sum, self.alt_n = 0.0, 0
+        self.az_sin, self.az_cos = 0.0, 0.0
         self.times: list[tuple[float, float]] = []
+        self.breaks: list[list[float]] = []
 
     def add(self, block: dict[str, npt.NDArray[Any]]) -> None:
         for name in RECONSTRUCTED:
@@ -150,9 +166,13 @@ class _Reconstruction:
             self.extrapolated += int(((block["w0"] < 0) | (block["w0"] > 1)).sum())
         self.alt_sum += float(np.sum(block["alt_tel"], dtype=float))
         self.alt_n += len(block["alt_tel"])
+        self.az_sin += float(np.sum(np.sin(block["az_tel"]), dtype=float))
+        self.az_cos += float(np.sum(np.cos(block["az_tel"]), dtype=float))
         if "dragon_time" in block and "event_type" in block:
             times = block["dragon_time"][block["event_type"] == _SHOWER]
             if len(times):
+                after = [self.times[-1][1]] if self.times else []
+                self.breaks += dl3_times.breaks(np.append(after, times)).tolist()
                 self.times.append((float(times.min()), float(times.max())))
 
     def findings(self, events: int) -> list[str]:
@@ -171,8 +191,11 @@ class _Reconstruction:
             "gammaness_max": round(self.high, 5),
             "extrapolated": self.extrapolated,
             "zd_deg": round(90 - float(np.rad2deg(self.alt_sum / max(1, self.alt_n))), 5),
+            # of directions, where lstchain's mean is one of numbers: half of 359 and 1 is 180
+            "az_mean_deg": round(float(np.rad2deg(np.arctan2(self.az_sin, self.az_cos))) % 360, 5),
         }
         if self.times:
             # of showers only: lstchain's effective time counts those (get_effective_time)
             facts |= {"t_start": min(t[0] for t in self.times), "t_stop": max(t[1] for t in self.times)}
+            facts["breaks_unix_s"] = self.breaks
         return facts

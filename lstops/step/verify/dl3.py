@@ -17,20 +17,22 @@ useful_energy_tev : (low, high)
     True energies between which no node may have an empty bin. Nodes and weights of the responses become facts
     (`irf_nodes`), and the effective area must be the one interpolated from them, if the step has IRF inputs.
 whole_run : bool
-    True (default): ONTIME must be the time between the first and last shower of the DL2 in `counts_from`.
+    True (default): ONTIME must be the time between the first and last shower of the DL2 in `counts_from`, without
+    interruptions.
 dropped_subruns : list of int
     Subruns that are left out; the step's inputs of kind DL1 are these. See `dl3_times` for what must hold then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
 
+from lstops.quality.sky import separation_deg
 from lstops.step.model import ArtifactKind, Output
 from lstops.step.verify import dl3_nodes, dl3_times, response
 from lstops.step.verify.common import Facts, InputFacts, refuse, sources
@@ -39,6 +41,10 @@ from lstops.step.verify.fitsfile import by_name, read
 _EVENT_COLUMNS = ("EVENT_ID", "TIME", "RA", "DEC", "ENERGY")
 _HEADER = ("OBS_ID", "ONTIME", "LIVETIME", "DEADC", "RA_PNT", "DEC_PNT", "OBJECT", "RA_OBJ", "DEC_OBJ", "MJDREFI")
 _SPAN_TOLERANCE_S = 1.0
+#: between the mean pointing that lstchain notes and that of all events: without some subruns it is another one
+_POINTING_DEG = 5.0
+#: the offset of a source from the pointing is not exactly that of the wobble
+_OFFSET_MARGIN_DEG = 0.05
 
 
 def inspect(path: Path) -> Facts:
@@ -79,6 +85,7 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
     nodes, wrong = dl3_nodes.examine(hdus, facts, inputs, expect.get("useful_energy_tev"), nearest)
     facts |= nodes
     findings += wrong
+    findings += _in_the_field(facts)
     findings += dl3_times.against_dropped(facts, expect.get("dropped_subruns", []), inputs)
     data = next((i for i in sources(output, inputs) if i.kind is ArtifactKind.DL2), None)
     if data is not None:
@@ -87,15 +94,31 @@ def check(output: Output, path: Path, inputs: Sequence[InputFacts]) -> Facts:
     return facts
 
 
+def _in_the_field(facts: Facts) -> list[str]:
+    """The responses must be those of the place of the source in the field: gammapy takes the nearest bin silently."""
+    low, high = facts.get("irf_offset_deg") or (0.0, np.inf)
+    if "ra_obj_deg" not in facts:
+        return []
+    source, pointing = ((facts[f"ra_{of}_deg"], facts[f"dec_{of}_deg"]) for of in ("obj", "pnt"))
+    offset = float(separation_deg(np.array([pointing[0]]), np.array([pointing[1]]), source)[0])
+    if low - _OFFSET_MARGIN_DEG <= offset <= high + _OFFSET_MARGIN_DEG:
+        return []
+    return [
+        f"{facts['object']} is {offset:.2f} deg from the pointing, the responses are those of {low:.2f} to {high:.2f} "
+        "deg: correct the source in the run catalogue, or exclude the run"
+    ]
+
+
 def _against_data(facts: Facts, data: InputFacts, expect: dict[str, Any]) -> list[str]:
     findings = []
     if facts["events"] > data.facts["events"]:
         findings.append(f"{facts['events']} events, but {data.path.name} holds {data.facts['events']}")
     if "t_start" in data.facts and "t_stop" in data.facts:
-        span, on = data.facts["t_stop"] - data.facts["t_start"], facts.get("ontime_s", 0.0)
+        span, on = dl3_times.recorded_s(data.facts), facts.get("ontime_s", 0.0)
         too_short = expect.get("whole_run", True) and on < span - _SPAN_TOLERANCE_S
         if on > span + _SPAN_TOLERANCE_S or too_short:
             findings.append(f"ONTIME is {on:.3f} s, the data of {data.path.name} span {span:.3f} s")
+    findings += _direction(facts, data.facts)
     tolerance = expect.get("irf_zenith_tolerance_deg")
     # where subruns were left out, only lstchain's note of the mean zenith is that of the events it used
     here, there = facts.get("irf_zd_deg"), facts.get("mean_zd_deg", data.facts.get("zd_deg"))
@@ -105,6 +128,20 @@ def _against_data(facts: Facts, data: InputFacts, expect: dict[str, Any]) -> lis
             "lstchain took the nearest node instead of interpolating"
         )
     return findings
+
+
+def _direction(facts: Facts, data: Mapping[str, Any]) -> list[str]:
+    """lstchain takes the mean of the azimuths as numbers: on both sides of north it is that of the south."""
+    if not {"mean_zd_deg", "mean_az_deg"} <= set(facts) or not {"zd_deg", "az_mean_deg"} <= set(data):
+        return []
+    noted, true = (facts["mean_az_deg"], facts["mean_zd_deg"]), (data["az_mean_deg"], data["zd_deg"])
+    angle = separation_deg(np.array([noted[0]]), np.array([90 - noted[1]]), (true[0], 90 - true[1]))[0]
+    if angle <= _POINTING_DEG:
+        return []
+    return [
+        f"its responses are for azimuth {noted[0]:.1f} deg, the mean of azimuths on both sides of north; the telescope "
+        f"pointed to {true[0]:.1f} deg"
+    ]
 
 
 def _examine(hdus: fits.HDUList) -> tuple[Facts, list[str]]:
@@ -119,6 +156,7 @@ def _examine(hdus: fits.HDUList) -> tuple[Facts, list[str]]:
         "irf_zd_deg": responses.facts.get("zd_deg"),
         "irf_az_deg": responses.facts.get("az_deg"),
         "irf_tables": responses.facts["tables"],
+        "irf_offset_deg": responses.facts.get("offset_deg"),
         "gh_efficiency": responses.facts.get("gh_efficiency"),
         "gh_cut": responses.facts.get("gh_cut"),
         "cuts_sha256": hdus[0].header.get("CUTSHA"),

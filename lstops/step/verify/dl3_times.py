@@ -3,15 +3,18 @@
 The intervals must be in order and hold every event. A file whose run is not whole (it has several intervals, or the
 card that names its dropped subruns) must also say the same everywhere, to 0.1 s: ONTIME is the sum of the intervals,
 LIVETIME that sum times DEADC (as gammapy takes it), TSTART and TSTOP are the ends, and no interval reaches into a
-dropped subrun. A whole run is as lstchain wrote it: its ONTIME and LIVETIME leave out gaps of 10 ms and more.
+dropped subrun. Another whole run is as lstchain wrote it: its ONTIME and LIVETIME leave out gaps of 10 ms and more.
+Interruptions of the data (`breaks`) are no good time in any file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import NDArray
 
 from lstops.step.model import ArtifactKind
 from lstops.step.verify.common import Facts, InputFacts
@@ -25,6 +28,26 @@ _RESOLUTION_S = 1e-6
 _TOLERANCE_S = 0.1
 #: where a subrun begins is known to the next event only
 _SPAN_TOLERANCE_S = 1.0
+#: showers come by the hundred a second: for so long without one nothing was recorded (a subrun is missing, say)
+BREAK_S = 1.0
+
+
+def breaks(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The interruptions between showers.
+
+    Parameters
+    ----------
+    times_s : ndarray, shape (n_showers,)
+        Seconds, in any order.
+
+    Returns
+    -------
+    ndarray, shape (n_breaks, 2)
+        Last shower before and first one after each.
+    """
+    ordered = np.sort(times_s)
+    before = np.flatnonzero(np.diff(ordered) > BREAK_S)
+    return np.stack([ordered[before], ordered[before + 1]], axis=1)
 
 
 def examine(gti: fits.BinTableHDU, events: fits.BinTableHDU, findings: list[str]) -> Facts:
@@ -47,9 +70,9 @@ def examine(gti: fits.BinTableHDU, events: fits.BinTableHDU, findings: list[str]
     if len(start) > 1 or dropped:
         findings += _consistent(header, float((stop - start).sum()), (float(start[0]), float(stop[-1])))
     facts: Facts = {"gti": len(start), "gti_s": float((stop - start).sum())}
-    if dropped:
+    if len(start) > 1 or dropped:
         offset = (header["MJDREFI"] - _UNIX_MJD + header.get("MJDREFF", 0.0)) * _DAY_S if "MJDREFI" in header else 0.0
-        facts["dropped_subruns"] = dropped
+        facts |= {"dropped_subruns": dropped} if dropped else {}
         facts["intervals_unix_s"] = [[float(a) + offset, float(b) + offset] for a, b in zip(start, stop, strict=True)]
     return facts
 
@@ -87,9 +110,23 @@ def against_dropped(facts: Facts, expected: Sequence[int], inputs: Sequence[Inpu
         if inside > _TOLERANCE_S:
             findings.append(f"{inside:.3f} s of the dropped {name} are good time")
     data = next((i.facts for i in inputs if i.kind is ArtifactKind.DL2), {})
-    if times and {"t_start", "t_stop"} <= set(data):
-        left = data["t_stop"] - data["t_start"]
-        left -= sum(max(0.0, min(stop, data["t_stop"]) - max(start, data["t_start"])) for _, start, stop in times)
-        if facts["gti_s"] < left - _SPAN_TOLERANCE_S:
-            findings.append(f"the good time is {facts['gti_s']:.3f} s, {left:.3f} s of the run are left")
+    if {"t_start", "t_stop"} <= set(data) and (times or "breaks_unix_s" in data):
+        spans = [(start, stop) for _, start, stop in times]
+        left = recorded_s(data, spans)
+        if abs(facts.get("gti_s", 0.0) - left) > _SPAN_TOLERANCE_S:
+            findings.append(f"the good time is {facts.get('gti_s', 0.0):.3f} s, {left:.3f} s of the run are left")
+            if "breaks_unix_s" not in data:
+                findings.append("its DL2 was made before interruptions were noted: remove it, it is made again")
     return findings
+
+
+def recorded_s(data: Mapping[str, Any], without: Sequence[tuple[float, float]] = ()) -> float:
+    """Time during which a DL2 file holds showers, without interruptions and some spans (seconds since 1970)."""
+    begin, end = float(data["t_start"]), float(data["t_stop"])
+    covered, lost = begin, 0.0
+    for start, stop in sorted([*without, *map(tuple, data.get("breaks_unix_s", ()))]):
+        low, high = max(start, covered), min(stop, end)
+        if high > low:
+            lost += high - low
+            covered = high
+    return end - begin - lost

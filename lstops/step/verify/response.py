@@ -74,6 +74,8 @@ def examine(hdus: fits.HDUList, useful_tev: tuple[float, float] | None) -> Respo
             "point_like": header.get("HDUCLAS3") == "POINT-LIKE",
             "creator": str(header.get("CREATOR", "")),
         }
+        if offsets := {axis: (low, high) for axis, low, high in _pairs(area)}.get("THETA"):
+            response.facts["offset_deg"] = [float(offsets[0].min()), float(offsets[1].max())]
     response.facts["tables"] = [name for name, hdu in tables.items() if hdu is not None]
     return response
 
