@@ -23,7 +23,8 @@ from lstops.production.grid import Particle, line_in_path, particle_in_path
 from lstops.production.lstchain_config import version_tuple
 from lstops.quality.overlay import subrun_words
 from lstops.quality.profiles import Profile
-from lstops.reduction.cuts import CutSet, settings_digest
+from lstops.reduction.cut_settings import differences, settings_of
+from lstops.reduction.cuts import CutSet
 from lstops.reduction.geometry import IrfNode
 from lstops.reduction.jobs import ModelSet, RunJob, with_nearest_node
 from lstops.reduction.plan import CUTS_FILE
@@ -204,7 +205,7 @@ def irf_nodes(layout: Layout, production: ProductionRow, cuts: CutSet) -> tuple[
         if manifest is None or record is None:
             continue
         _require_forests(store, relative, manifest, production)
-        facts = record.facts
+        facts, known = record.facts, _cuts_digest(manifest, production)
         nodes.append(
             IrfNode(
                 record.path,
@@ -212,9 +213,10 @@ def irf_nodes(layout: Layout, production: ProductionRow, cuts: CutSet) -> tuple[
                 facts["az_deg"],
                 facts["b_delta_deg"],
                 record.state.sha256,
-                cuts_sha256=_cuts_digest(manifest, production, cuts),
+                cuts_sha256=known,
                 empty_bins_tev=tuple((float(low), float(high)) for low, high in facts.get("empty_bins_tev", ())),
                 gamma_dl2=next((i.path for i in manifest.inputs if i.kind is ArtifactKind.DL2), None),
+                other_cuts="" if known else _other_cuts(manifest, production, cuts),
             )
         )
     return tuple(nodes)
@@ -234,17 +236,18 @@ def _require_forests(store: ManifestStore, path: str, manifest: Manifest, produc
                 )
 
 
-def _cuts_digest(manifest: Manifest, production: ProductionRow, cuts: CutSet) -> str | None:
-    """Digest of the cut set of a response; None if nothing says which it was."""
+def _cuts_digest(manifest: Manifest, production: ProductionRow) -> str | None:
+    """Digest of the cut set of a response; None if it was made without one, by lstmcpipe."""
     if text := manifest.files.get(CUTS_FILE):
         return hashlib.sha256(text.encode()).hexdigest()
-    if known := production.facts.get("cuts_sha256"):
-        return str(known)
-    if "DL3Cuts" not in production.config:
-        return None
+    known = production.facts.get("cuts_sha256")
+    return str(known) if known else None
+
+
+def _other_cuts(manifest: Manifest, production: ProductionRow, cuts: CutSet) -> str:
+    """How a response that was made by configuration and command line differs from a cut set; empty if it does not."""
     command = [word for argv in manifest.commands for word in argv]
-    made_with = settings_digest(production.config, command)
-    return cuts.digest if made_with == cuts.settings else made_with
+    return "; ".join(differences(settings_of(production.config, command), cuts.settings))
 
 
 def night_with_good_time(session: Session, night: Night, profile: Profile) -> RunList:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lstops.errors import ConfigError
 from lstops.paths import config_dir
+from lstops.reduction.cut_settings import Settings, settings_of
 from lstops.site.layout import slug
 
 #: what lstchain_create_irf_files and lstchain_create_dl3_file read
 SECTIONS = ("EventSelector", "DL3Cuts", "DataBinning")
 _OWN = "lstops"
-_SWITCHES = ("point_like", "energy_dependent_gh", "energy_dependent_theta", "source_dep", "energy_dependent_alpha")
 STANDARD = "standard"
 
 
@@ -53,26 +52,9 @@ class CutSet:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
-    def settings(self) -> str:
-        """Digest of what the tools read of it; see `settings_digest`."""
-        return settings_digest(json.loads(self.text))
-
-
-def settings_digest(document: Mapping[str, Any], command: Sequence[str] = ()) -> str:
-    """SHA-256 of what decides about a response: its sections, and the switches of the IRF tool.
-
-    Parameters
-    ----------
-    document : mapping
-        A cut set, or an lstchain configuration with these sections.
-    command : sequence of str
-        The command that made the response: lstmcpipe gives the switches there.
-    """
-    writer = document.get("IRFFITSWriter", {})
-    switches = {name for name in _SWITCHES if writer.get(name)}
-    switches |= {name for name in _SWITCHES if f"--{name.replace('_', '-')}" in command}
-    content = {**{name: document.get(name) for name in SECTIONS}, "switches": sorted(switches)}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    def settings(self) -> Settings:
+        """What the tools read of it."""
+        return settings_of(json.loads(self.text))
 
 
 def parse_cuts(text: str, where: str) -> CutSet:

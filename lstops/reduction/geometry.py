@@ -41,7 +41,9 @@ class IrfNode:
     sha256 : str or None
         Pins the content.
     cuts_sha256 : str or None
-        Digest of the cut set that it was made with, if known.
+        Digest of the cut set that it was made with, if that is known.
+    other_cuts : str
+        What is other than in the cut set of the reduction, if a configuration, not a cut set, says how it was made.
     empty_bins_tev : tuple of (low, high)
         True-energy bins without effective area between filled ones.
     gamma_dl2 : str or None
@@ -56,6 +58,7 @@ class IrfNode:
     cuts_sha256: str | None = None
     empty_bins_tev: tuple[tuple[float, float], ...] = ()
     gamma_dl2: str | None = None
+    other_cuts: str = ""
 
     @property
     def where(self) -> str:

@@ -62,6 +62,14 @@ def _refusal(job: RunJob, cuts: CutSet | None) -> tuple[str, str] | None:
     if cuts is None:
         return None
     for node in job.irfs:
+        # with an intensity cut of each run the responses are made anew
+        if node.other_cuts and not cuts.intensity_per_run:
+            return (
+                f"{node.path.rpartition('/')[2]} was made with other cuts than those of this reduction ({cuts.name}): "
+                f"{node.other_cuts}.",
+                "reduce with a cut set that has these values (`--cuts`), or let the IRFs be made anew with the "
+                "intensity cut of each run (`--intensity-per-run`).",
+            )
         if node.cuts_sha256 not in (None, cuts.digest):
             return (
                 f"{node.path.rpartition('/')[2]} was made with other cuts ({str(node.cuts_sha256)[:8]}...) than those "

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from chain import CRAB, CUTS, product, request, run_all
 
+from lstops.reduction.cut_settings import DEFAULTS
 from lstops.reduction.cuts import CutSet, parse_cuts
 from lstops.reduction.jobs import RunJob
 from lstops.reduction.plan import plan_night
@@ -156,3 +157,13 @@ def test_responses_of_other_cuts_than_those_of_the_data_are_refused(
              for n in job.irfs]  # fmt: skip
     with pytest.raises(ProductInvalid, match=r"made with the cut set 000000000000, its responses irf.*fits.gz with"):
         verify(Output(name="dl3", kind=ArtifactKind.DL3, path="x"), copy, nodes)
+
+
+def test_what_lstchain_takes_where_nothing_is_said() -> None:
+    """A response of lstmcpipe is compared with the cut set by these."""
+    from lstchain.io import event_selection
+    from lstchain.tools.lstchain_create_irf_files import IRFFITSWriter
+
+    for section, values in DEFAULTS.items():
+        tool = IRFFITSWriter() if section == "IRFFITSWriter" else getattr(event_selection, section)()
+        assert {name: getattr(tool, name) for name in values} == values

@@ -89,14 +89,31 @@ def test_without_one_what_the_production_was_registered_with(layout: Layout) -> 
     assert node.cuts_sha256 == SMALL.digest
 
 
-def test_of_lstmcpipe_the_configuration_and_the_switches_of_its_command(layout: Layout) -> None:
-    response(layout, f"{TOP}/irf_1.fits.gz")
-    row = production(json.loads(json.dumps(CHAIN, sort_keys=True)))
-    assert [node.cuts_sha256 for node in irf_nodes(layout, row, STD)] == [STD.digest]
-    assert irf_nodes(layout, row, SMALL)[0].cuts_sha256 not in (None, SMALL.digest)
-    response(layout, f"{TOP}/irf_1.fits.gz", words=())
-    assert irf_nodes(layout, row, STD)[0].cuts_sha256 not in (None, STD.digest)
-    assert irf_nodes(layout, production(), STD)[0].cuts_sha256 is None
+def other_cuts(layout: Layout, config: dict[str, Any], *words: str) -> str:
+    """What of a response of lstmcpipe is other than in the standard cut set."""
+    response(layout, f"{TOP}/irf_1.fits.gz", words=words)
+    (node,) = irf_nodes(layout, production(config), STD)
+    assert node.cuts_sha256 is None
+    return node.other_cuts
+
+
+def test_of_lstmcpipe_the_configuration_and_the_options_of_its_command(layout: Layout) -> None:
+    assert other_cuts(layout, json.loads(json.dumps(CHAIN, sort_keys=True)), *SWITCHES) == ""
+    point_like = "IRFFITSWriter.point_like false, not true"
+    assert point_like in other_cuts(layout, CHAIN)
+    assert other_cuts(layout, CHAIN, *SWITCHES, "--gh-efficiency", "0.9") == "DL3Cuts.gh_efficiency 0.9, not 0.7"
+    assert other_cuts(layout, CHAIN, *SWITCHES, "--DL3Cuts.max_gh_cut=0.9") == "DL3Cuts.max_gh_cut 0.9, not 0.98"
+    # with energy-dependent cuts the global one counts for nothing
+    assert other_cuts(layout, CHAIN, *SWITCHES, "--global-gh-cut=0.3", "--gh-efficiency=0.70") == ""
+
+
+def test_what_a_configuration_of_lstmcpipe_does_not_say_lstchain_decides(layout: Layout) -> None:
+    """As seven of the ten published productions: no cut on the intensity, other efficiencies."""
+    said = other_cuts(layout, {}, *SWITCHES)
+    assert "EventSelector.filters.intensity none, not [50.0, Infinity]" in said
+    assert "DL3Cuts.gh_efficiency 0.95, not 0.7" in said
+    assert "DL3Cuts.theta_containment 0.68, not 0.7" in said
+    assert "DataBinning" not in said
 
 
 def test_the_responses_of_another_production_are_refused_whatever_their_folder_and_name(layout: Layout) -> None:

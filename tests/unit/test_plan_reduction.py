@@ -141,6 +141,15 @@ def test_the_nearest_node_is_held_to_the_cuts_like_any_other() -> None:
         assert told in split_runs([changed], load_cuts())[1][0].reason
 
 
+def test_responses_of_lstmcpipe_with_other_cuts_are_refused() -> None:
+    other = replace(GRID[0], other_cuts="DL3Cuts.gh_efficiency 0.95, not 0.7")
+    (refusal,) = split_runs([job(irfs=(other, *GRID[1:]))], load_cuts())[1]
+    assert "(std_cuts): DL3Cuts.gh_efficiency 0.95, not 0.7." in refusal.reason
+    assert "--cuts" in refusal.remedy
+    anew = replace(job(), irfs=tuple(replace(n, other_cuts="x", gamma_dl2="g.h5") for n in GRID))
+    assert split_runs([anew], replace(load_cuts(), intensity_per_run=True))[1] == ()
+
+
 def test_an_empty_bin_at_a_node_that_counts() -> None:
     hole = replace(GRID[2], empty_bins_tev=((0.4, 0.63),))
     reason = collapsing([NodeWeight(GRID[0], 0.7), NodeWeight(hole, 0.3)], (0.1, 5.0))
