@@ -110,8 +110,8 @@ def _job(
         )
     dl1 = layout.dl1_run(night, nightly.pipeline_version, nightly.tailcut, run.number)
     _require_version(layout, dl1, run.number, nightly.lstchain_version)
-    quantities = row.quantities
-    middle_s = quantities["start_s"] + (quantities["elapsed_time_s"] or 0.0) / 2
+    start_s, ra_deg, dec_deg = _where_and_when(row)
+    middle_s = start_s + (row.quantities.get("elapsed_time_s") or 0.0) / 2
     job = RunJob(
         run=run.number,
         dl1=dl1,
@@ -119,13 +119,23 @@ def _job(
         ra_deg=source.ra_deg,
         dec_deg=source.dec_deg,
         zd_deg=zenith_deg(row),
-        az_deg=mean_azimuth_deg(quantities["mean_ra_deg"], quantities["mean_dec_deg"], middle_s, site.observatory),
+        az_deg=mean_azimuth_deg(ra_deg, dec_deg, middle_s, site.observatory),
         middle_unix_s=middle_s,
         models=models_of(production),
         irfs=irf_nodes(layout, production, cuts),
         dropped=_dropped_files(site, night, run.number, dropped),
     )
     return with_nearest_node(job, nightly.nearest_irf_node_within_deg)
+
+
+def _where_and_when(row: RunRow) -> tuple[float, float, float]:
+    """Start of a run (s since 1970) and its mean pointing (deg)."""
+    known = {name: row.quantities.get(name) for name in ("start_s", "mean_ra_deg", "mean_dec_deg")}
+    start_s, ra_deg, dec_deg = (math.nan if value is None else float(value) for value in known.values())
+    if not all(map(math.isfinite, (start_s, ra_deg, dec_deg))):
+        unknown = ", ".join(name for name, value in known.items() if value is None or not math.isfinite(value))
+        raise DataError(f"run {row.run_id}: {unknown} is not known, its azimuth neither.", "look at its data check.")
+    return start_s, ra_deg, dec_deg
 
 
 def _require_version(layout: Layout, dl1: str, run: int, wanted: str) -> None:

@@ -59,6 +59,13 @@ def test_a_source_without_coordinates_is_named(tmp_path: Path) -> None:
         assert "target list" in remedy
 
 
+def test_a_run_whose_start_is_not_known_blocks_only_itself(tmp_path: Path) -> None:
+    jobs, causes = match(make_site(tmp_path), {1: None, 2: RunSource("Crab", 83.63, 22.01)})
+    assert jobs == ()
+    assert set(causes) == {"run 1", "run 2"}
+    assert "start_s, mean_ra_deg is not known" in causes["run 2"][0]
+
+
 def test_dl1_of_another_version_of_lstchain_is_named(tmp_path: Path) -> None:
     site = make_site(tmp_path)
     path = layout_of(site).absolute(layout_of(site).dl1_run(Night.parse("20240115"), "v0.12", "tailcut84", 7))
