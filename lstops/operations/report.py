@@ -45,12 +45,14 @@ from lstops.report.source import SourceCheck, read_source_check
 from lstops.site.layout import Layout, parse_run_file
 from lstops.site.model import Site
 from lstops.step.assess import Standing, assess
-from lstops.step.manifest import write_atomically
-from lstops.step.model import Plan
+from lstops.step.manifest import ManifestStore, write_atomically
+from lstops.step.model import ArtifactKind, Plan
 from lstops.step.plans import load_plan
 
 #: columns of the subruns that the page draws and counts
 _DRAWN = ("run_number", "subrun", "time_s", "elapsed_time_s", "r422")
+#: fewer extrapolated events are not worth a word
+_NOTED_SHARE = 0.01
 
 
 def write_report(site: Site, night: Night) -> Path:
@@ -144,7 +146,8 @@ def _runs(
     causes = {q.subject: Quarantine(q.stage, q.cause, q.remedy) for q in blocked}
     states = _product_states(site, layout, reduction)
     used = reduction.context["runs"] if reduction else {}
-    models = {int(run): _models(about) for run, about in used.items()}
+    noted = notes_of_dl2(layout, reduction)
+    models = {int(run): _models(about, noted.get(int(run), "")) for run, about in used.items()}
     found = []
     for run in summary:
         row = by_run.get(run.number)
@@ -172,9 +175,29 @@ def _runs(
     return tuple(found)
 
 
-def _models(about: Mapping[str, Any]) -> str:
-    """The production of a run, and what is unusual about its responses."""
-    return "; ".join(filter(None, (str(about["production"]), about.get("responses"))))
+def _models(about: Mapping[str, Any], noted: str) -> str:
+    """The production of a run, and what is unusual about its responses and its DL2."""
+    return "; ".join(filter(None, (str(about["production"]), about.get("responses"), noted)))
+
+
+def notes_of_dl2(layout: Layout, reduction: Plan | None) -> dict[int, str]:
+    """What a person has to know of the DL2 of a plan's runs: extrapolation in zenith and interruptions, by run."""
+    store, found = ManifestStore(layout.manifests), {}
+    for step in reduction.steps() if reduction else ():
+        manifest = store.read(step.primary.path) if step.primary.kind is ArtifactKind.DL2 else None
+        record = manifest.output(step.primary.path) if manifest else None
+        if record is not None and (words := _unusual(record.facts)):
+            found[int(step.subject.removeprefix("run "))] = words
+    return found
+
+
+def _unusual(facts: Mapping[str, Any]) -> str:
+    words, share = [], facts.get("extrapolated", 0) / facts["events"]
+    if share >= _NOTED_SHARE:
+        words.append(f"{share:.0%} of the events beyond the training nodes on their side of culmination: extrapolated")
+    if lost := facts.get("breaks_unix_s"):
+        words.append(f"interrupted for {sum(stop - start for start, stop in lost):.0f} s")
+    return "; ".join(words)
 
 
 def _without(run: ReportRun, lost_s: float) -> ReportRun:

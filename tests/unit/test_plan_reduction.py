@@ -12,7 +12,7 @@ import pytest
 from lstops.catalog.tables import ProductionRow
 from lstops.errors import ConfigError
 from lstops.night import Night
-from lstops.operations.report import used_productions
+from lstops.operations.report import notes_of_dl2, used_productions
 from lstops.reduction.collection import SourceFiles, plan_collection
 from lstops.reduction.cuts import load_cuts, parse_cuts
 from lstops.reduction.geometry import Field, IrfNode, NodeWeight, collapsing, nearest, weights, why_not
@@ -23,6 +23,8 @@ from lstops.report.model import UsedProduction
 from lstops.science.run_responses import with_intensity
 from lstops.site.layout import Layout
 from lstops.site.model import Site
+from lstops.step.adoption import adopted_manifest
+from lstops.step.manifest import ArtifactRecord, FileState, ManifestStore
 from lstops.step.model import ArtifactKind
 
 TAKEN = datetime(2024, 1, 15, tzinfo=timezone.utc)
@@ -342,6 +344,25 @@ def test_the_lines_of_a_production_of_the_whole_sky_are_told_apart(site: Site) -
         UsedProduction(MODELS.production, "dec_3476", 0.25, "0.12.3", (2002,)),
     )
     assert used_productions(plan, ())[1] == UsedProduction(MODELS.production, "dec_3476", None, "", (2002,))
+
+
+def test_what_a_person_has_to_know_of_the_dl2_of_runs(site: Site) -> None:
+    plan, layout = plan_night(night(job(2001), job(2002), job(2003), job(2004)), site), Layout(site.base, site.work)
+    facts: tuple[dict[str, object], ...] = (
+        {"events": 1000, "extrapolated": 120, "breaks_unix_s": [[10.0, 21.0], [50.0, 60.5]]},
+        {"events": 1000, "extrapolated": 9, "breaks_unix_s": []},
+        {"events": 1000},
+    )
+    for index, found in enumerate(facts):
+        step = plan.steps()[index]
+        state = FileState(size=1, mtime_ns=1, sha256="0" * 64)
+        record = ArtifactRecord(name="dl2", kind=ArtifactKind.DL2, path=step.primary.path, state=state, facts=found)
+        ManifestStore(layout.manifests).write(adopted_manifest(plan, index, step, "k", (), (record,), {}))
+    told = (
+        "12% of the events beyond the training nodes on their side of culmination: extrapolated; interrupted for 22 s"
+    )
+    assert notes_of_dl2(layout, plan) == {2001: told}
+    assert notes_of_dl2(layout, None) == {}
 
 
 def test_index_of_the_whole_runs(site: Site) -> None:

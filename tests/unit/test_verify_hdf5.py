@@ -159,6 +159,13 @@ def test_dl2_stub_and_extrapolation(tmp_path: Path) -> None:
     far = products.dl2(tmp_path / "far.h5", gammaness=np.linspace(0, 1.3, 200))
     with pytest.raises(ProductInvalid, match="far outside the training nodes"):
         verify(output(ArtifactKind.DL2), far, [])
+    # a little beyond the outermost node near culmination is told, not refused
+    near = products.dl2(tmp_path / "near.h5", w0=np.where(np.arange(200) < 50, 1.28, 0.5))
+    assert verify(output(ArtifactKind.DL2), near, [])["extrapolated"] == 50
+    for w0 in (2.4, -1.4):
+        path = products.dl2(tmp_path / f"{w0}.h5", w0=np.full(200, w0))
+        with pytest.raises(ProductInvalid, match=r"1\.4 times the distance .* side of culmination"):
+            verify(output(ArtifactKind.DL2), path, [])
 
 
 def test_dl2_of_another_run_than_its_name_says(tmp_path: Path) -> None:

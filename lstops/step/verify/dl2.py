@@ -42,6 +42,8 @@ STANDARD_FEATURES = (
 )  # fmt: skip
 #: forests give 0 to 1; the linear extrapolation a hair beyond the outermost node goes a little beyond
 _GAMMANESS = (-0.05, 1.05)
+#: how far beyond the training nodes, in distances between two of them, events may be on average
+_BEYOND = 0.5
 
 
 def inspect(path: Path) -> Facts:
@@ -150,7 +152,7 @@ class _Reconstruction:
         self.not_finite = dict.fromkeys(RECONSTRUCTED, 0)
         self.no_energy = 0
         self.low, self.high = np.inf, -np.inf
-        self.extrapolated = 0
+        self.extrapolated, self.beyond = 0, 0.0
         self.alt_sum, self.alt_n = 0.0, 0
         self.az_sin, self.az_cos = 0.0, 0.0
         self.times: list[tuple[float, float]] = []
@@ -163,7 +165,9 @@ class _Reconstruction:
         self.low = min(self.low, float(np.nanmin(block["gammaness"], initial=np.inf)))
         self.high = max(self.high, float(np.nanmax(block["gammaness"], initial=-np.inf)))
         if "w0" in block:
-            self.extrapolated += int(((block["w0"] < 0) | (block["w0"] > 1)).sum())
+            beyond = np.maximum(-block["w0"], block["w0"] - 1)
+            self.extrapolated += int((beyond > 0).sum())
+            self.beyond += float(beyond[beyond > 0].sum(dtype=float))
         self.alt_sum += float(np.sum(block["alt_tel"], dtype=float))
         self.alt_n += len(block["alt_tel"])
         self.az_sin += float(np.sum(np.sin(block["az_tel"]), dtype=float))
@@ -182,6 +186,11 @@ class _Reconstruction:
         if self.low < _GAMMANESS[0] or self.high > _GAMMANESS[1]:
             found.append(
                 f"gammaness goes from {self.low:.3f} to {self.high:.3f}: the pointing is far outside the training nodes"
+            )
+        if self.beyond > _BEYOND * events:
+            found.append(
+                f"the events are {self.beyond / events:.1f} times the distance between two training nodes beyond the "
+                "outermost one: lstchain takes those on the event's side of culmination only, and extrapolates"
             )
         return found
 
