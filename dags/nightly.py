@@ -116,7 +116,9 @@ def nightly() -> None:
 
         work = night_work(context)
         reason = f"reprocessing {work.again.name}" if work.again else ""
-        return publish(work.site, work.night, reduction, collection, results, reason=reason, again=work.again)
+        return publish(
+            work.site, work.night, reduction, collection, results, reason=reason, again=work.again, tell=print
+        )
 
     measurement = measure()
     nsb = PlanStageOperator(task_id="nsb", plan_id=measurement, stage="nsb")

@@ -108,6 +108,10 @@ class AirflowClient:
         """Let the scheduler run a DAG (or not)."""
         self.request("PATCH", f"/dags/{_part(dag_id)}", json={"is_paused": paused})
 
+    def is_paused(self, dag_id: str) -> bool:
+        """Whether the scheduler leaves the runs of a DAG alone."""
+        return bool(self.request("GET", f"/dags/{_part(dag_id)}")["is_paused"])
+
     def dags(self) -> list[str]:
         """Return the ids of all DAGs that the DAG processor has read."""
         return sorted(str(dag["dag_id"]) for dag in self._pages("/dags", "dags"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,9 @@ from lstops.catalog.products import record_manifests
 from lstops.operations.nightly import layout_of
 from lstops.publish.model import BundleRequest, Decision, RunVerdict, Source
 from lstops.quality.overlay import OverlayRecord
-from lstops.reduction.cuts import CutSet, load_cuts
+from lstops.reduction.cuts import CutSet, parse_cuts
+from lstops.reduction.plan import CUTS_FILE
+from lstops.reduction.request import ReductionRequest
 from lstops.site.model import Site
 from lstops.step.assess import Standing, assess
 from lstops.step.manifest import ManifestStore
@@ -22,20 +23,15 @@ from lstops.step.model import ArtifactKind, Plan, Step
 BUNDLE_QUANTITIES = ("mean_r422", "mean_index", "mean_light_yield", "mean_diffuse_nsb_std_pe", "elapsed_time_s")
 
 
-def circumstances(site: Site, profile: str, cuts: str) -> dict[str, Any]:
-    """What a plan has to say of how it was made, so that it can be published later, whatever the site file says then.
-
-    Parameters
-    ----------
-    cuts : str
-        Name or path of the cut set's file.
-    """
-    return {"profile": profile, "cuts_file": cuts, "pipeline_version": site.nightly.pipeline_version}
+def circumstances(site: Site, profile: str) -> dict[str, Any]:
+    """What a plan says of how it was made, so that it can be published later, whatever the site file says then."""
+    return {"profile": profile, "pipeline_version": site.nightly.pipeline_version}
 
 
-def cuts_of(site: Site, reduction: Plan) -> CutSet:
-    """The cut set of a plan."""
-    return load_cuts(reduction.context.get("cuts_file", site.cuts))
+def cuts_of(reduction: Plan) -> CutSet:
+    """The cut set of a plan, as its steps hold it: the file that it came from may be another one by now."""
+    text = reduction.stage("dl3").steps[0].files[CUTS_FILE]
+    return parse_cuts(text, f"the cut set of plan {reduction.plan_id}")
 
 
 def products_of(index: Step) -> tuple[str, ...]:
@@ -55,6 +51,7 @@ def assemble(
     production: str,
     runs: tuple[RunVerdict, ...],
     decided: Sequence[OverlayRecord],
+    asked: ReductionRequest | None = None,
 ) -> BundleRequest:
     """What goes into a bundle.
 
@@ -66,8 +63,10 @@ def assemble(
         Source checks that are done.
     decided : sequence of OverlayRecord
         What people decided about its runs.
+    asked : ReductionRequest, optional
+        What a person asked for.
     """
-    cuts, products = cuts_of(site, reduction), products_of(index)
+    cuts, products = cuts_of(reduction), products_of(index)
     # of runs with an intensity cut of their own
     of_runs = [o.path for s in reduction.stage("dl3").steps if s.primary.path in products for o in s.outputs[1:]]
     extras = [path for path in of_runs if path.endswith(".json")]
@@ -77,7 +76,7 @@ def assemble(
         source=source,
         production=production,
         cuts_name=cuts.name,
-        cuts=json.loads(cuts.text),
+        cuts=cuts.text,
         products=products,
         index=tuple(output.path for output in index.outputs),
         runs=runs,
@@ -89,6 +88,9 @@ def assemble(
         extras=(*extras, *(output.path for step in checks for output in step.outputs)),
         site=site.name,
         synthetic=layout_of(site).absolute("truth.json").exists(),
+        point_like=cuts.point_like,
+        asked=asked.model_dump(mode="json") if asked else {},
+        asked_words=(("Request", asked.title), ("Models", asked.models)) if asked else (),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from lstops.catalog.nights import find_night, night_runs, quarantine_of_plans, s
 from lstops.catalog.overlay import active_decisions, list_decisions
 from lstops.catalog.tables import RunRow
 from lstops.catalog.verdicts import verdicts
-from lstops.errors import DataError
+from lstops.errors import ConfigError, DataError, ProductInvalid
 from lstops.night import Night
 from lstops.operations.bundling import BUNDLE_QUANTITIES, assemble, circumstances, record_done
 from lstops.operations.matching import (
@@ -46,7 +46,11 @@ from lstops.step.assess import Standing, assess
 from lstops.step.model import ArtifactKind, Plan, Step
 from lstops.step.plans import load_plan, save_plan
 
-MATCH_STAGE = "match"
+MATCH_STAGE, PUBLISH_STAGE = "match", "publish"
+
+
+def _silent(message: str) -> None:
+    """Progress that nobody reads."""
 
 
 def plan_reduction(site: Site, night: Night, profile: str | None = None, again: Reprocessing | None = None) -> str:
@@ -76,7 +80,7 @@ def plan_reduction(site: Site, night: Night, profile: str | None = None, again: 
         reprocessing=again.name if again else "",
     )  # fmt: skip
     plan = plan_night(request, site)
-    context = {**plan.context, **circumstances(site, chosen.name, site.cuts)}
+    context = {**plan.context, **circumstances(site, chosen.name)}
     plan = plan.model_copy(update={"context": context | ({"reprocessing": again.name} if again else {})})
     save_plan(plan, site)
     with catalog_session() as session:
@@ -181,8 +185,12 @@ def publish(
     author: str = "lstops",
     reason: str = "",
     again: Reprocessing | None = None,
+    tell: Callable[[str], None] = _silent,
 ) -> list[str]:
     """Publish the night's DL3, source by source; returns the folders of the versions.
+
+    A source that cannot be published (withdrawn content, a file that was changed) stops only itself: the cause is
+    stored, for the night's report.
 
     Parameters
     ----------
@@ -192,10 +200,13 @@ def publish(
         Of a publication by hand.
     again : Reprocessing, optional
         The versions are published beside the current ones, if it does not say otherwise.
+    tell : callable
+        Told of each source what became of it.
     """
     layout = layout_of(site)
     reduction, collection = (load_plan(layout.plan_file(i)) for i in (reduction_id, collection_id))
     published, beside = [], again is not None and not again.make_current
+    refused: dict[str, tuple[str, str]] = {}
     with catalog_session() as session:
         for result in results:
             causes = {item["subject"]: (item["what"], item["remedy"]) for item in result["quarantined"]}
@@ -204,12 +215,20 @@ def publish(
     for found in assess(collection, layout, site, "index"):
         if found.state is not Standing.DONE:
             continue
-        request = bundle_request(site, night, reduction, collection, found.step.subject.removeprefix("source "))
-        request = replace(request, published_by=author, reason=reason, beside=beside)
-        bundle = publish_bundle(build_bundle(request, layout), layout)
+        try:
+            request = bundle_request(site, night, reduction, collection, found.step.subject.removeprefix("source "))
+            request = replace(request, published_by=author, reason=reason, beside=beside)
+            bundle = publish_bundle(build_bundle(request, layout), layout)
+        except (ConfigError, DataError, ProductInvalid) as error:
+            refused[found.step.subject] = (f"not published: {error.what}", error.remedy)
+            tell(f"{found.step.subject} is not published: {error}")
+            continue
         published.append(bundle.path)
+        tell(f"{bundle.path}: {bundle.note or 'published'}")
         with catalog_session() as session:
             record_versions(session, layout, request.folder)
+    with catalog_session() as session:
+        save_quarantine(session, night, collection_id, PUBLISH_STAGE, refused)
     if again is not None:
         _note(site, night, again, after=tuple(sorted(published)), published=True)
     return published

@@ -20,7 +20,9 @@ from lstops.catalog.tables import NightRow, ProductionRow, QuarantineRow, RunRow
 from lstops.catalog.verdicts import verdicts
 from lstops.night import Night, Run
 from lstops.operations.nightly import layout_of, runs_of
-from lstops.operations.reduction import versions_of
+from lstops.operations.reduction import bundle_folder, versions_of
+from lstops.publish.model import VersionInfo, VersionState
+from lstops.publish.versions import bundle_of, list_versions
 from lstops.quality.overlay import Overlay, decision_words, dropped_time, holds
 from lstops.quality.profiles import load_profile
 from lstops.quality.quantities import believable_r422
@@ -28,6 +30,7 @@ from lstops.quality.tables import SubrunTable
 from lstops.quality.targets import Position
 from lstops.reduction.pointing import wobble
 from lstops.report.model import (
+    EndedBundle,
     FailedCut,
     NightReport,
     Problem,
@@ -109,6 +112,7 @@ def make_report(site: Site, night: Night) -> NightReport:
         odd=None if odd is None else odd_run_of(subruns, odd),
         productions=used_productions(reduction, productions),
         published=bundles,
+        ended=_ended(site, night, reduction, collection),
         checks=_checks(site, layout, collection),
         problems=_problems(row, blocked),
         plan_id=row.reduction_plan or "",
@@ -259,6 +263,31 @@ def _bundles(site: Site, night: Night, reduction: Plan | None, collection: Plan 
         size = sum(p.stat().st_size for p in path.iterdir())
         bundles.append(ReportBundle(source, version.version, version.path, True, tuple(runs), size, version.digest))
     return tuple(bundles)
+
+
+def _ended(site: Site, night: Night, reduction: Plan | None, collection: Plan | None) -> tuple[EndedBundle, ...]:
+    """The newest version of each source of which readers get none because a person wanted that."""
+    found: list[EndedBundle] = []
+    if reduction is None or collection is None:
+        return ()
+    for title in collection.context["sources"]:
+        versions = list_versions(bundle_folder(site, night, reduction, collection, title), layout_of(site))
+        if any(version.state is VersionState.CURRENT for version in versions):
+            continue
+        for version in reversed(versions):
+            if words := _end_of(version):
+                runs = bundle_of(layout_of(site).absolute(version.path)).get("runs", ())
+                found.append(EndedBundle(title, version.path, words, tuple(runs)))
+                break
+    return tuple(found)
+
+
+def _end_of(version: VersionInfo) -> str:
+    if notice := version.withdrawal:
+        return f"withdrawn by {notice.author}: {notice.reason}"
+    if replaced := version.supersession:
+        return f"replaced by {replaced.by} ({replaced.author}: {replaced.reason})"
+    return ""
 
 
 def _checks(site: Site, layout: Layout, collection: Plan | None) -> tuple[SourceCheck, ...]:

@@ -29,7 +29,7 @@ def reprocess(
     """Show which nights a reprocessing has, and start it: the DAG `reprocessing` of the Airflow that is up."""
     from lstops.errors import ConfigError
     from lstops.operations.reprocessing import preview
-    from lstops.operations.request_cli import URL, airflow_client, run_id
+    from lstops.operations.request_cli import URL, airflow_client, start
     from lstops.reduction.reprocessing import parse_reprocessing
     from lstops.site.model import load_site
 
@@ -57,6 +57,5 @@ def reprocess(
             f"no Airflow is configured ({URL} or LSTOPS_HOME): nothing was started.",
             "set them, or start the DAG `reprocessing` on the web page.",
         )
-    with client:
-        started = client.trigger(DAG, run_id(again.name), again.model_dump(mode="json"))
-    typer.echo(f"started {DAG}, run {started.run_id}; the comparison will be among the night reports")
+    started = start(client, DAG, again.name, again.model_dump(mode="json"), also=["nightly"])
+    typer.echo(f"started {DAG}, run {started}; the comparison will be among the night reports")

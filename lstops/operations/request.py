@@ -76,11 +76,14 @@ class RequestPlan:
         What cannot be reduced: "run N" -> (reason, what helps).
     nights : dict
         The runs to reduce by night, those of `causes` among them.
+    rejected : str
+        How many runs in question are not taken, and by which cuts; empty: none.
     """
 
     plan: Plan
     causes: Causes
     nights: Mapping[Night, tuple[int, ...]]
+    rejected: str = ""
 
 
 def profile_of(site: Site, request: ReductionRequest) -> Profile:
@@ -237,7 +240,7 @@ def build_plan(site: Site, request: ReductionRequest) -> RequestPlan:
         ),
         context={
             "request": request.model_dump(mode="json"),
-            **circumstances(site, profile.name, request.cuts or site.cuts),
+            **circumstances(site, profile.name),
             "cuts": cuts.name,
             "cuts_sha256": cuts.digest,
             "runs": {
@@ -245,7 +248,25 @@ def build_plan(site: Site, request: ReductionRequest) -> RequestPlan:
             },
         },
     )
-    return RequestPlan(plan, causes, found.nights)
+    # of runs that are named, each has its cause
+    return RequestPlan(plan, causes, found.nights, "" if request.runs else _rejected(found.runs))
+
+
+def _rejected(runs: RunList) -> str:
+    """The rejected runs in a line; which ones they are `lstops runs` tells."""
+    n = len(runs.rejected)
+    cuts = ", ".join(f"{cut} {failing}" for cut, failing, _ in runs.lost_by_cut())
+    return f"{n} of {n + len(runs.runs)} runs by profile {runs.profile.name}{f' ({cuts})' if cuts else ''}" if n else ""
+
+
+def nothing_to_reduce(request: ReductionRequest, made: RequestPlan) -> DataError:
+    """What is said of a request of which nothing can be reduced."""
+    told = [f"{subject}: {reason}" for subject, (reason, _) in list(made.causes.items())[:5]]
+    told += [f"rejected: {made.rejected}"] if made.rejected else []
+    return DataError(
+        f"nothing of {request.title} can be reduced: {'; '.join(told) or 'the catalogue has no such run'}.",
+        "look at `lstops reduce --dry-run` and `lstops runs` with the same options.",
+    )
 
 
 def usable_productions(session: Session, request: ReductionRequest) -> Available:
@@ -288,11 +309,7 @@ def store_plan(site: Site, request: ReductionRequest) -> str:
     """
     made = build_plan(site, request)
     if not made.plan.steps():
-        told = "; ".join(f"{subject}: {reason}" for subject, (reason, _) in list(made.causes.items())[:5])
-        raise DataError(
-            f"nothing of {request.title} can be reduced: {told or 'no good run in the catalogue'}.",
-            "look at `lstops reduce --dry-run` with the same options.",
-        )
+        raise nothing_to_reduce(request, made)
     save_plan(made.plan, site)
     with catalog_session() as session:
         save_quarantine(session, None, made.plan.plan_id, MATCH_STAGE, made.causes)

@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lstops.catalog.bundles import record_versions
 from lstops.catalog.database import catalog_session
-from lstops.catalog.nights import save_quarantine
+from lstops.catalog.nights import quarantine_of_plans, save_quarantine
 from lstops.catalog.overlay import list_decisions
-from lstops.catalog.tables import QuarantineRow
+from lstops.errors import DataError
 from lstops.operations.bundling import BUNDLE_QUANTITIES, assemble, products_of, record_done
 from lstops.operations.nightly import layout_of
 from lstops.operations.request import Answer, answer, profile_of
@@ -27,6 +26,9 @@ from lstops.site.model import Site
 from lstops.step.assess import Standing, assess
 from lstops.step.model import Plan
 from lstops.step.plans import load_plan, save_plan
+
+#: causes that a message names
+_TOLD = 5
 
 
 def request_of(plan: Plan) -> ReductionRequest:
@@ -64,14 +66,26 @@ def collect(site: Site, plan_id: str, stage_results: Iterable[Mapping[str, Any]]
 
 
 def publish(site: Site, plan_id: str, collection_id: str, stage_results: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Publish the bundle of a request; returns the folder of the version that is current now (none without a run)."""
+    """Publish the bundle of a request; returns the folder of the version that is current now.
+
+    Raises
+    ------
+    DataError
+        If not one run could be reduced, with the causes: a request has no report that would tell them.
+    """
     layout = layout_of(site)
     reduction, collection = (load_plan(layout.plan_file(i)) for i in (plan_id, collection_id))
     _save_causes(collection_id, stage_results)
     with catalog_session() as session:
         record_done(session, site, reduction, collection)
+        stopped = quarantine_of_plans(session, [plan_id, collection_id])
     if not any(item.state is Standing.DONE for item in assess(collection, layout, site, INDEX)):
-        return []
+        told = "; ".join(f"{row.subject}: {row.cause.rstrip('.')}" for row in stopped[:_TOLD])
+        more = f"; and {len(stopped) - _TOLD} more" if len(stopped) > _TOLD else ""
+        raise DataError(
+            f"nothing of {request_of(reduction).title} could be published: {told or 'every run was excluded'}{more}.",
+            stopped[0].remedy if stopped else "see `lstops why RUN` for the decisions about its runs.",
+        )
     request = bundle_request(site, reduction, collection)
     bundle = publish_bundle(build_bundle(request, layout), layout)
     with catalog_session() as session:
@@ -109,13 +123,13 @@ def bundle_request(site: Site, reduction: Plan, collection: Plan) -> BundleReque
         production=", ".join(sorted(productions)),
         runs=runs,
         decided=decided,
+        asked=request,
     )
 
 
 def _run_list(session: Session, found: Answer, reduction: Plan, collection: Plan) -> tuple[RunVerdict, ...]:
     """Every run in question, good or bad, with the reasons; a run that could not be reduced with the cause."""
-    plans = [reduction.plan_id, collection.plan_id]
-    rows = session.scalars(select(QuarantineRow).where(QuarantineRow.plan_id.in_(plans)))
+    rows = quarantine_of_plans(session, [reduction.plan_id, collection.plan_id])
     causes = {row.subject: row.cause for row in rows}
     runs, history = found.runs, found.runs.history
     wanted = set(request_of(reduction).runs)

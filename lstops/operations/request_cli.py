@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -46,7 +47,7 @@ def reduce(
     site: Annotated[Path | None, typer.Option("--site", help="Site file; default: $LSTOPS_SITE.")] = None,
 ) -> None:
     """Show what a request needs, and start it: the DAG `reduction` of the Airflow that is up."""
-    from lstops.operations.request import build_plan, store_plan
+    from lstops.operations.request import build_plan, nothing_to_reduce, store_plan
     from lstops.reduction.request import parse_request
     from lstops.site.model import load_site
 
@@ -68,6 +69,8 @@ def reduce(
     chosen = load_site(site)
     made = build_plan(chosen, request)
     _show(chosen, made)
+    if not made.nights:
+        raise nothing_to_reduce(request, made)
     if dry_run:
         typer.echo(f"not started ({request.name})")
         return
@@ -76,14 +79,32 @@ def reduce(
         plan_id = store_plan(chosen, request)
         typer.echo(f"stored {plan_id}. No Airflow is configured ({URL} or LSTOPS_HOME): nothing was started.")
         return
+    started = start(client, DAG, request.name, request.model_dump(mode="json"))
+    typer.echo(f"started {DAG}, run {started}; the bundle will be in DL3/requests/{request.name}")
+
+
+def start(client: AirflowClient, dag: str, name: str, conf: Mapping[str, Any], also: Sequence[str] = ()) -> str:
+    """Start a DAG; returns the id of its run: the name of what was asked for, and when.
+
+    Parameters
+    ----------
+    also : sequence of str
+        Further DAGs that it needs.
+
+    Raises
+    ------
+    ConfigError
+        If one of them is switched off: the run would wait for ever, and nobody would know.
+    """
+    from lstops.errors import ConfigError
+
     with client:
-        started = client.trigger(DAG, run_id(request.name), request.model_dump(mode="json"))
-    typer.echo(f"started {DAG}, run {started.run_id}; the bundle will be in DL3/requests/{request.name}")
-
-
-def run_id(name: str) -> str:
-    """Id of a DAG run: the name of what was asked for, and when."""
-    return f"{name}__{datetime.now(timezone.utc):%Y%m%dT%H%M%S}"
+        if off := [known for known in (dag, *also) if client.is_paused(known)]:
+            raise ConfigError(
+                f"{' and '.join(off)} switched off in Airflow (paused): nothing was started.",
+                "switch the DAG on, on the web page or with `airflow dags unpause`, then give the same command again.",
+            )
+        return client.trigger(dag, f"{name}__{datetime.now(timezone.utc):%Y%m%dT%H%M%S}", conf).run_id
 
 
 def airflow_client() -> AirflowClient | None:
@@ -129,6 +150,8 @@ def _show(site: Site, made: RequestPlan) -> None:
                 left_out = subrun_words(what.get("dropped_subruns", ()))
                 runs.add_row(night.iso, str(number), what["production"], responses, left_out)
     console.print(runs)
+    if made.rejected:
+        console.print(Text(f"rejected: {made.rejected}; `lstops runs` with the same options names them"))
     if made.causes:
         blocked = Table("what", "why not", "what helps", title="not reduced")
         for subject, (reason, remedy) in sorted(made.causes.items()):

@@ -60,7 +60,7 @@ def build_bundle(request: BundleRequest, layout: Layout) -> Bundle:
     traced = [*request.products, *(p for p in request.index if store.producer(p))]
     manifests = provenance.trace(store, traced)
     written[model.RUNS] = texts.run_list(request, [c.name for c in copied]).encode()
-    written[model.CUTS] = (json.dumps(request.cuts, indent=1, sort_keys=True) + "\n").encode()
+    written[model.CUTS] = request.cuts.encode()
     written[model.DECISIONS] = texts.decisions(request).encode()
     tree = provenance.as_tree(manifests, request.products)
     written[model.PROVENANCE] = (json.dumps(tree, indent=1, sort_keys=True) + "\n").encode()

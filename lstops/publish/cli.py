@@ -60,12 +60,18 @@ def publish(
         row = find_night(session, chosen)
     if not row.reduction_plan or not row.collection_plan:
         raise ConfigError(f"night {chosen.iso} was not reduced.", "start the DAG `nightly` for it.")
-    found = publish_night(loaded, chosen, row.reduction_plan, row.collection_plan, author=author, reason=reason)
-    for path in found:
-        typer.echo(path)
-    if not found:
+    told: list[str] = []
+    found = publish_night(
+        loaded, chosen, row.reduction_plan, row.collection_plan, author=author, reason=reason, tell=told.append
+    )
+    for words in told:
+        typer.echo(words)
+    if len(found) < max(len(told), 1):
         raise ProductInvalid(
-            f"night {chosen.iso} has nothing to publish.", f"see `lstops night {night}` for what is blocked."
+            f"{len(told) - len(found)} source(s) of night {chosen.iso} could not be published."
+            if told
+            else f"night {chosen.iso} has nothing to publish.",
+            f"see `lstops night {night}` for what is blocked.",
         )
 
 

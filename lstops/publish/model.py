@@ -87,8 +87,8 @@ class BundleRequest:
         DL3 files, relative to the site's base; each needs its manifest.
     index : tuple of str
         The two index files (or the folder that holds them), relative to the site's base.
-    cuts : dict
-        The one cut set that both the IRFs and the DL3 files were made with.
+    cuts : str
+        The one cut set that both the IRFs and the DL3 files were made with, as it was: its digest is in their headers.
     extras : tuple of str
         Further files (source check, plots) that go along; with or without a manifest.
     authors : tuple of str
@@ -97,6 +97,12 @@ class BundleRequest:
         Who published it and why; no part of the content.
     beside : bool
         Publish it beside the version that is current: `current` does not move.
+    point_like : bool
+        Kind of the responses; else full-enclosure.
+    asked : dict of str
+        What a person asked for, by the name of the field; empty for a night.
+    asked_words : tuple of (str, str)
+        The same for people, by term.
     """
 
     folder: str
@@ -104,7 +110,7 @@ class BundleRequest:
     source: Source
     production: str
     cuts_name: str
-    cuts: dict[str, Any]
+    cuts: str
     products: tuple[str, ...]
     index: tuple[str, ...]
     runs: tuple[RunVerdict, ...]
@@ -117,6 +123,15 @@ class BundleRequest:
     published_by: str = "lstops"
     reason: str = ""
     beside: bool = False
+    point_like: bool = True
+    asked: dict[str, Any] = field(default_factory=dict)
+    asked_words: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def when(self) -> str:
+        """Its night or nights, for people."""
+        first, _, last = self.night.partition("-")
+        return f"nights {first} to {last}" if last else f"night {first}"
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,9 @@ def decisions(request: BundleRequest) -> str:
 def readme(request: BundleRequest, version: str, published_at: str, files: Sequence[PublishedFile]) -> str:
     """README for a stranger who has nothing but this folder."""
     dl3 = [f for f in files if f.name.startswith("dl3_")]
-    title = f"LST-1 DL3 data of {request.source.name}, night {request.night}, {version}"
-    rejected = [r for r in sorted(request.runs, key=lambda r: r.run_id) if not r.selected]
+    title = f"LST-1 DL3 data of {request.source.name}, {request.when}, {version}"
+    rejected = sum(not r.selected for r in request.runs)
+    left = len(request.runs) - rejected - len(dl3)
     known = {f.name for f in files}
     described = [
         (
@@ -95,7 +96,7 @@ def readme(request: BundleRequest, version: str, published_at: str, files: Seque
         ),
         (f"{model.HDU_INDEX}, {model.OBS_INDEX}", "index; paths are relative, the folder may be copied anywhere"),
         (model.RUNS, "every run that was judged, with its verdict and the reasons"),
-        (model.CUTS, "the one set of cuts of IRFs and events"),
+        (model.CUTS, "the one set of cuts of IRFs and events; its sha256 is CUTSHA in the files' headers"),
         (model.DECISIONS, "what people decided about these runs"),
         (model.PROVENANCE, "how each file came to be: steps, inputs, configurations, software"),
         (model.PROV, "the same as W3C PROV-JSON"),
@@ -124,8 +125,10 @@ def readme(request: BundleRequest, version: str, published_at: str, files: Seque
             *warning,
             f"Source       {request.source.name} (RA {request.source.ra_deg:.4f} deg, "
             f"Dec {request.source.dec_deg:.4f} deg, ICRS)",
-            f"Night        {request.night} (date before midnight)",
-            f"Runs         {len(dl3)} published, {len(rejected)} rejected",
+            f"{'Nights' if '-' in request.night else 'Night':<13}{request.night} (date before midnight)",
+            *(f"{term:<13}{words}" for term, words in request.asked_words),
+            f"Runs         {len(dl3)} published, {rejected} rejected"
+            + (f", {left} good but not in this bundle ({model.RUNS} says why)" if left > 0 else ""),
             f"Selection    profile {request.profile or '-'}",
             f"Production   {request.production}",
             f"Cuts         {request.cuts_name}",
@@ -135,9 +138,11 @@ def readme(request: BundleRequest, version: str, published_at: str, files: Seque
             "The format is GADF 0.3 (https://gamma-astro-data-formats.readthedocs.io). With gammapy:",
             "",
             "    from gammapy.data import DataStore",
-            '    observations = DataStore.from_dir(".").get_observations(required_irf="point-like")',
+            f'    observations = DataStore.from_dir(".").get_observations(required_irf={_irfs(request)})',
             "",
-            "The IRFs are point-like: signal is counted within RAD_MAX of the source, which depends on the energy.",
+            "The IRFs are point-like: signal is counted within RAD_MAX of the source, which depends on the energy."
+            if request.point_like
+            else "The IRFs are of full enclosure: they hold the PSF, the region is your choice; no background.",
             "",
             "Files",
             "-----",
@@ -149,6 +154,11 @@ def readme(request: BundleRequest, version: str, published_at: str, files: Seque
             "",
         ]
     )
+
+
+def _irfs(request: BundleRequest) -> str:
+    # what gammapy calls full-enclosure needs a background model too
+    return '"point-like"' if request.point_like else '["aeff", "edisp", "psf"]'
 
 
 def _publisher(request: BundleRequest) -> str:
@@ -173,7 +183,7 @@ def citation(
         "cff-version": "1.2.0",
         "message": "If you use these data, please cite them with the version and the identifier below.",
         "type": "dataset",
-        "title": f"{kind} of {request.source.name}, night {request.night}",
+        "title": f"{kind} of {request.source.name}, {request.when}",
         "authors": [{"name": name} for name in request.authors],
         "version": version,
         "date-released": published_at[:10],
@@ -235,6 +245,7 @@ def bundle_json(
                 "synthetic": request.synthetic,
                 "publication": {"by": request.published_by, "reason": request.reason},
                 "beside": request.beside,
+                "request": request.asked,
                 "runs": sorted(run_of(f.name) for f in files if f.name.startswith("dl3_")),
                 "files": {f.name: {"sha256": f.sha256, "size": f.size} for f in files},
             },

@@ -79,11 +79,18 @@ class TargetList(BaseModel):
         ConfigError
             For an unknown name and for impossible coordinates.
         """
+        target = self._named(text)
+        return Position(target.name, target.ra_deg, target.dec_deg) if target else self._position(text)
+
+    def spelling(self, text: str) -> str:
+        """Return the one way to write a target: its name in the list; of anything else the text with single blanks."""
+        target = self._named(text)
+        return target.name if target else " ".join(text.replace(",", " ").split())
+
+    def _named(self, text: str) -> Target | None:
         wanted = _plain(text)
-        for target in self.targets:
-            if wanted in map(_plain, (target.name, *target.aliases)):
-                return Position(target.name, target.ra_deg, target.dec_deg)
-        return self._position(text)
+        known = (t for t in self.targets if wanted in map(_plain, (t.name, *t.aliases)))
+        return next(known, None)
 
     def _position(self, text: str) -> Position:
         found = _coordinates(text)

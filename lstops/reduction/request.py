@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lstops.errors import ConfigError
 from lstops.night import Night
+from lstops.quality.targets import load_targets
 from lstops.site.layout import slug
 from lstops.site.model import MAX_NSB_GHZ, describe
 from lstops.step.model import Frozen
@@ -95,15 +96,29 @@ class ReductionRequest(Frozen):
         return f"{what}_{when}_{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
     @property
+    def models(self) -> str:
+        """What the runs are reduced with, for people."""
+        tolerance = self.nsb_tolerance_ghz
+        if self.production:
+            return f"{self.production} for all runs" + (f", to {tolerance:g} GHz of their NSB" if tolerance else "")
+        return "those that fit the NSB of each run to " + (
+            f"{tolerance:g} GHz" if tolerance else "the site's tolerance"
+        )
+
+    @property
     def title(self) -> str:
         """For people."""
-        what = self.target.strip() or ", ".join(map(str, self.runs))
+        runs = ", ".join(map(str, self.runs))
+        runs = f"{'run' if len(self.runs) == 1 else 'runs'} {runs}"
+        what = f"{self.target.strip()}{f' ({runs})' if self.runs else ''}" if self.target.strip() else runs
         nights = f" from {self.since or 'the beginning'} until {self.until or 'now'}" if self.dates else ""
         return f"{what}{nights}, zd {self.zd_min_deg:g} to {self.zd_max_deg:g} deg"
 
 
 def parse_request(form: Mapping[str, Any]) -> ReductionRequest:
     """Read a request from the fields of a form; empty fields are as if they were not there.
+
+    A target is named as in the target list, however it was written: another spelling is no other request.
 
     Raises
     ------
@@ -112,7 +127,8 @@ def parse_request(form: Mapping[str, Any]) -> ReductionRequest:
     """
     given = {key: value for key, value in form.items() if value not in (None, "", [], ())}
     try:
-        return ReductionRequest.model_validate(given)
+        request = ReductionRequest.model_validate(given)
+        return request.model_copy(update={"target": load_targets().spelling(request.target)})
     except ValidationError as error:
         raise ConfigError(
             f"the request is wrong: {describe(error)}", "name a target or runs; see `lstops reduce --help`."

@@ -134,6 +134,22 @@ class ReportBundle:
 
 
 @dataclass(frozen=True)
+class EndedBundle:
+    """The last version of a source of which readers get none: a person withdrew or replaced it.
+
+    Attributes
+    ----------
+    words : str
+        What became of it, by whom and why: "withdrawn by Ana: clouds".
+    """
+
+    source: str
+    path: str
+    words: str
+    runs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Problem:
     """Something that needs a person and belongs to no run (a missing production, a failed stage)."""
 
@@ -187,6 +203,7 @@ class NightReport:
     odd: OddRun | None = None
     productions: tuple[UsedProduction, ...] = ()
     published: tuple[ReportBundle, ...] = ()
+    ended: tuple[EndedBundle, ...] = ()
     checks: tuple[SourceCheck, ...] = ()
     problems: tuple[Problem, ...] = ()
     plan_id: str = ""

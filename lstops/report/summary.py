@@ -82,12 +82,13 @@ def headline(report: NightReport) -> str:
     t = totals(report)
     if not t.runs:
         return "Nothing was observed."
-    if not report.published:
+    if not report.published and not report.ended:
         return f"Nothing was published: {t.selected} of {t.judged} runs selected." if t.judged else "No run was judged."
     parts = []
     for bundle in report.published:
         what = "published as" if bundle.is_new else "already published as"
         parts.append(f"{plural(len(bundle.runs), 'run')} of {bundle.source} {what} {bundle.version}")
+    parts += [f"{bundle.source} was {without_stop(bundle.words)}" for bundle in report.ended]
     return "; ".join(parts) + "."
 
 

@@ -280,5 +280,7 @@ def load_site(path: Path | str | None = None) -> Site:
 
 
 def describe(error: ValidationError) -> str:
-    """Each finding of pydantic on one line, with its place."""
-    return "; ".join(f"{'.'.join(str(p) for p in e['loc']) or 'file'}: {e['msg']}" for e in error.errors())
+    """Each finding of pydantic on one line, with its place; what is about the whole has none."""
+    places = ["".join((".".join(str(p) for p in e["loc"]), ": ")) if e["loc"] else "" for e in error.errors()]
+    words = [str(e["msg"]).removeprefix("Value error, ") for e in error.errors()]
+    return "; ".join(f"{place}{said}" for place, said in zip(places, words, strict=True))

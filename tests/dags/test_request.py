@@ -26,11 +26,15 @@ from lstops.operations.report import make_report
 from lstops.operations.request import build_plan, plan_measurement, store_plan
 from lstops.operations.request_bundle import collect, publish
 from lstops.operations.request_cli import app
+from lstops.publish.withdraw import withdraw
 from lstops.quality.overlay import OverlayAction
 from lstops.reduction.cuts import load_cuts
 from lstops.reduction.geometry import Field
 from lstops.reduction.request import ReductionRequest
+from lstops.report.attention import actions
+from lstops.report.night import night_report
 from lstops.report.source import LogParabola, SourceCheck, Theta2
+from lstops.report.summary import headline
 from lstops.site.model import Site
 from lstops.step.inputs import InputReader, environment_version
 from lstops.step.manifest import ArtifactRecord, Manifest, ManifestStore, full_state
@@ -206,8 +210,52 @@ def test_a_request_from_plan_to_bundle(site: Site) -> None:
     assert "disk on fire" in text
     bundle = json.loads(layout.absolute(f"{version}/bundle.json").read_text())
     assert (bundle["production"], bundle["night"]) == (PRODUCTION, "20191121")
+    assert bundle["request"] == REQUEST.model_dump(mode="json")
+    assert f"Request      {TARGET}, zd 0 to 33.5 deg" in layout.absolute(f"{version}/README.txt").read_text()
+    assert layout.absolute(f"{version}/cuts.json").read_text() == load_cuts(site.cuts).text
     # the same again is no new version
     assert publish(site, plan_id, collection_id, []) == [version]
+
+
+def test_a_cut_set_that_was_edited_since_is_not_published_in_place_of_the_one_that_was_used(
+    site: Site, tmp_path: Path
+) -> None:
+    used = load_cuts(site.cuts).text
+    own = tmp_path / "own.json"
+    own.write_text(used)
+    request = REQUEST.model_copy(update={"cuts": str(own)})
+    plan_id, collection_id = reduced(site, request)
+    own.write_text(used.replace("0.32", "0.4"))
+    (version,) = publish(site, plan_id, collection_id, [])
+    assert layout_of(site).absolute(f"{version}/cuts.json").read_text() == used
+    own.unlink()
+    assert publish(site, plan_id, collection_id, []) == [version]
+
+
+def reduced(site: Site, request: ReductionRequest) -> tuple[str, str]:
+    """A request up to its index; the ids of its plans."""
+    layout = layout_of(site)
+    plan_id = store_plan(site, request)
+    for step in load_plan(layout.plan_file(plan_id)).steps():
+        finish(site, step)
+    collection_id = collect(site, plan_id, [])
+    for step in load_plan(layout.plan_file(collection_id)).stage("index").steps:
+        finish(site, step)
+    return plan_id, collection_id
+
+
+def test_a_request_of_which_nothing_is_left_fails_and_says_why(site: Site) -> None:
+    """Each stage goes on without what failed; a bundle of nothing would end green, and nobody would be told."""
+    plan_id = store_plan(site, REQUEST)
+    steps = load_plan(layout_of(site).plan_file(plan_id)).stage("dl3").steps
+    collection_id = collect(site, plan_id, [failed(step, "dl3") for step in steps[:1]])
+    with pytest.raises(DataError, match=r"nothing of .* could be published: run 1604: disk on fire") as caught:
+        publish(site, plan_id, collection_id, [])
+    assert caught.value.remedy == "water."
+    for run in RUNS:
+        decide(run, OverlayAction.EXCLUDE)
+    with pytest.raises(DataError, match=r"every run was excluded|disk on fire"):
+        publish(site, plan_id, collect(site, plan_id, []), [])
 
 
 def test_dropped_subruns_and_what_says_which_events_they_are(site: Site) -> None:
@@ -236,8 +284,8 @@ def test_a_run_is_kept_without_its_bad_subruns(site: Site) -> None:
     assert (dropped[0], dropped[-1], len(dropped)) == (11, 128, 26)
 
 
-def test_a_night_with_two_skies_is_two_bundles(site: Site) -> None:
-    """The moon rises, other models fit: the night's runs of one source are published by production."""
+def two_skies(site: Site) -> tuple[str, str]:
+    """A night in which the moon rises, reduced up to its two indices; the ids of its plans."""
     layout = layout_of(site)
     write(site, layout.tailcuts(1615)[1], "Additional NSB rate (over dark MC): 0.55 p.e./ns\n")
     make_production(site, "20191121_v0.12.3_nsb_tuning_0.55", 0.55)
@@ -254,7 +302,13 @@ def test_a_night_with_two_skies_is_two_bundles(site: Site) -> None:
     collection = load_plan(layout.plan_file(collection_id))
     for step in collection.stage("index").steps:
         finish(site, step)
-    paths = publish_night(site, NIGHT, plan.plan_id, collection_id)
+    return plan.plan_id, collection_id
+
+
+def test_a_night_with_two_skies_is_two_bundles(site: Site) -> None:
+    """The moon rises, other models fit: the night's runs of one source are published by production."""
+    layout = layout_of(site)
+    paths = publish_night(site, NIGHT, *two_skies(site))
     assert [sorted(p.name[-10:-5] for p in layout.absolute(path).glob("dl3*")) for path in sorted(paths)] == [
         ["01604", "01607", "01609"], ["01615"],
     ]  # fmt: skip
@@ -262,6 +316,29 @@ def test_a_night_with_two_skies_is_two_bundles(site: Site) -> None:
     text = layout.absolute(f"{sorted(paths)[0]}/runs.ecsv").read_text()
     assert "in the bundle with 20191121_v0.12.3_nsb_tuning_0.55" in text
     assert {bundle.runs for bundle in make_report(site, NIGHT).published} == {(1604, 1607, 1609), (1615,)}
+
+
+def test_a_bundle_that_is_refused_stops_only_itself(site: Site) -> None:
+    """Somebody withdrew one of two: the other one is published again all the same, and the report tells both."""
+    layout, plans = layout_of(site), two_skies(site)
+    first, second = publish_night(site, NIGHT, *plans)
+    runs = sorted(int(p.name[-10:-5]) for p in layout.absolute(first).glob("dl3*"))
+    withdraw(first.rpartition("/")[0], "v0001", "Ana", "clouds", layout)
+    (ended,) = make_report(site, NIGHT).ended
+    assert (ended.path, ended.words, list(ended.runs)) == (first, "withdrawn by Ana: clouds", runs)
+
+    told: list[str] = []
+    assert publish_night(site, NIGHT, *plans, tell=told.append) == [second]
+    assert ["withdrawn by Ana: clouds" in told[0], told[1].startswith(f"{second}: v0001 already has")] == [True, True]
+    report = make_report(site, NIGHT)
+    assert [p.what for p in report.problems if "not published" in p.what and "withdrawn by Ana" in p.what]
+    assert "withdrawn by Ana: clouds" in night_report(report)
+    # what a person has withdrawn is not taken for a publication that failed
+    assert not [a for a in actions(report) if "started again" in a.remedy or str(runs[0]) in a.subject]
+
+    withdraw(second.rpartition("/")[0], "v0001", "Ana", "clouds", layout)
+    assert publish_night(site, NIGHT, *plans) == []
+    assert "withdrawn by Ana: clouds; " in headline(make_report(site, NIGHT))
 
 
 def test_requests_that_cannot_be(site: Site) -> None:
@@ -280,7 +357,7 @@ def test_requests_that_cannot_be(site: Site) -> None:
     assert named.nights == {NIGHT: (1604,)}
     assert set(named.causes) == {"run 1610", "run 99999"}
     nothing = REQUEST.model_copy(update={"since": "20200101"})
-    with pytest.raises(DataError, match="no good run in the catalogue"):
+    with pytest.raises(DataError, match="the catalogue has no such run"):
         store_plan(site, nothing)
     far = ReductionRequest(target="0.15 5.0", zd_min_deg=42, zd_max_deg=44)
     with pytest.raises(DataError, match="run 1619: "):
@@ -288,6 +365,19 @@ def test_requests_that_cannot_be(site: Site) -> None:
     assert (
         not list(layout_of(site).absolute("DL3").glob("**/v0*")) if layout_of(site).absolute("DL3").exists() else True
     )
+
+
+def test_a_request_of_rejected_runs_says_so_and_starts_nothing(site: Site) -> None:
+    for run in RUNS:
+        decide(run, OverlayAction.EXCLUDE)
+    made = build_plan(site, REQUEST)
+    assert (made.nights, made.causes) == ({}, {})
+    assert f"runs by profile {site.nightly.profile}" in made.rejected
+    words = ["--target", TARGET, "--zd-max", "33.5"]
+    for more in ([], ["--dry-run"]):
+        with pytest.raises(DataError, match=r"nothing of .* can be reduced: rejected: "):
+            CliRunner().invoke(app, [*words, *more], catch_exceptions=False)
+    assert not layout_of(site).absolute("lstops/plans").exists()
 
 
 def test_the_command_line_shows_and_stores(site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -162,4 +163,6 @@ def make_request(
         "runs": tuple(verdicts),
         "decisions": (Decision(2001, "include", "Ana", "moon was down", "2024-01-16T09:00:00Z"),),
     }
-    return BundleRequest(**(fields | changes))  # type: ignore[arg-type]
+    fields |= changes
+    fields["cuts"] = json.dumps(fields["cuts"])
+    return BundleRequest(**fields)  # type: ignore[arg-type]

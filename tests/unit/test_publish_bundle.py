@@ -18,7 +18,7 @@ from lstops.errors import ConfigError, DataError, ProductInvalid
 from lstops.publish.bundle import build_bundle
 from lstops.publish.model import CUTS, OBSCORE, PROV, PROVENANCE, RUNS, PublishedFile
 from lstops.publish.provenance import manifests_in
-from lstops.publish.texts import citation, readme
+from lstops.publish.texts import bundle_json, citation, readme
 from lstops.site.layout import Layout
 
 from .prov_check import prov_findings
@@ -135,6 +135,29 @@ def test_readme_and_citation_tell_a_stranger_what_it_is() -> None:
     assert cff["cff-version"] == "1.2.0"
     assert cff["version"] == "v0003"
     assert cff["date-released"] == "2024-01-16"
+
+
+def test_the_readme_of_a_request_says_what_was_asked_for() -> None:
+    files = [PublishedFile("dl3_LST-1.Run02001.fits", "0" * 64, 1)]
+    asked = {"target": "Crab Nebula", "zd_max_deg": 35.0}
+    words = (("Request", "Crab Nebula, zd 0 to 35 deg"), ("Models", "those that fit"))
+    request = make_request(night="20240115-20240120", asked=asked, asked_words=words, point_like=False)
+    text = readme(request, "v0001", "2024-01-16T10:00:00+00:00", files)
+    assert "Request      Crab Nebula, zd 0 to 35 deg\nModels       those that fit\n" in text
+    assert "Nights       20240115-20240120" in text
+    assert "nights 20240115 to 20240120, v0001" in text.splitlines()[0]
+    assert "1 published, 1 rejected, 1 good but not in this bundle" in text
+    # gammapy's full-enclosure wants a background, which lstchain's responses have not
+    assert 'required_irf=["aeff", "edisp", "psf"]' in text
+    assert "point-like" not in text
+    document = json.loads(bundle_json(request, "v0001", "2024-01-16T10:00:00+00:00", "ab" * 32, files))
+    assert document["request"] == asked
+
+
+def test_the_cut_set_is_the_very_one_that_the_headers_name(layout: Layout) -> None:
+    text = '{"b": [1, Infinity],\n "a": 2}'
+    request = replace(make_request(), cuts=text)
+    assert build_bundle(request, layout).written["cuts.json"].decode() == text
 
 
 def test_a_product_without_manifest_is_refused(layout: Layout) -> None:
