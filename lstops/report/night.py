@@ -91,7 +91,7 @@ def source_facts(check: SourceCheck) -> tuple[tuple[str, str], ...]:
         ("live time", f"{duration(check.live_time_s)}, {len(check.runs)} run{'s' if len(check.runs) != 1 else ''}"),
         ("energies", f"{check.energy_range_tev[0]:g} to {check.energy_range_tev[1]:g} TeV"),
         (f"flux > {1000 * INTEGRAL_RANGE_TEV[0]:.0f} GeV", f"{_power(check.flux, check.flux_error)} /(cm² s)"),
-        ("against", f"{_ratio(check) or '–'}"),
+        ("against" if check.expected else "in units", f"{_ratio(check) or '–'}"),
     ]
     if check.points_ratio is not None and check.points_ratio_error is not None:
         value = f"{check.points_ratio:.2f} ± {check.points_ratio_error:.2f} of {check.reference_points_name}"

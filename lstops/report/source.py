@@ -145,6 +145,8 @@ class SourceCheck(Frozen):
         Runs that could not be used, with the reason.
     reference_points : tuple of FluxPoint
         Published points of this source, if it is a known one; none for a simulated source.
+    expected : bool
+        Whether the reference is the spectrum of this very source; else the ratio is only a unit.
     points_ratio, points_ratio_error : float or None
         Weighted mean of our points over the published ones, interpolated in energy.
     region_deg : float or None
@@ -170,6 +172,7 @@ class SourceCheck(Frozen):
     reference: LogParabola
     reference_name: str
     reference_flux: float
+    expected: bool = True
     ratio: float | None
     ratio_error: float | None
     runs: tuple[RunCheck, ...]
@@ -188,8 +191,11 @@ class SourceCheck(Frozen):
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the flux is that of the reference within `RATIO_TOLERANCE` and three errors; None if not measured."""
-        if self.ratio is None or self.ratio_error is None:
+        """Whether the flux is that of the reference within `RATIO_TOLERANCE` and three errors.
+
+        None if it was not measured, or if nobody knows what it should be.
+        """
+        if self.ratio is None or self.ratio_error is None or not self.expected:
             return None
         return abs(self.ratio - 1) <= RATIO_TOLERANCE + 3 * self.ratio_error
 

@@ -29,7 +29,7 @@ from lstops.report.closure_plots import write_closure_plots
 from lstops.report.source import LogParabola
 from lstops.science.closure_models import Models, compare_models
 from lstops.science.command import exit_with
-from lstops.science.source_check import reduce_observations, reference_from_truth
+from lstops.science.source_check import reduce_observations, simulated_spectrum
 from lstops.science.source_runs import Usable, open_observations, sort_out
 from lstops.step.manifest import write_atomically
 
@@ -62,7 +62,7 @@ def closure_of(folder: Path, source: str, truth_file: Path, slice_s: float = SLI
     usable, skipped = sort_out(open_observations(folder)[0], position)
     if not usable:
         raise DataError(f"no run in {folder} can be used: {skipped}.", "look at the runs' DL3 steps.")
-    reference = reference_from_truth(truth_file, source)
+    reference = simulated_spectrum(about)
     edges = EDGES_TEV.tolist()
     datasets = reduce_observations(usable, position, edges)
     infos = [dataset.info_dict() for dataset in datasets]

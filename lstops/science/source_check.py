@@ -13,7 +13,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from lstops.report.source import (
 from lstops.report.source_plots import dnde, write_plots
 from lstops.science.run_looks import look_at, theta2
 from lstops.science.source_fit import fit_spectrum, flux_points, light_curve
-from lstops.science.source_reference import KNOWN, compare, known_source
+from lstops.science.source_reference import KNOWN, compare, is_near, known_source
 from lstops.science.source_runs import ENERGY_RANGE_TEV, Usable, open_observations, sort_out
 from lstops.step.manifest import write_atomically
 
@@ -51,6 +51,8 @@ class Target:
     ----------
     published : str or None
         Which published points to compare with (a key of `KNOWN`).
+    expected : bool
+        Whether the reference is the spectrum of this source, not only the unit of its flux.
     """
 
     name: str
@@ -59,12 +61,13 @@ class Target:
     reference: LogParabola = CRAB
     reference_name: str = "Crab Nebula (MAGIC 2015)"
     published: str | None = None
+    expected: bool = True
 
 
-def reference_from_truth(path: Path, name: str = "") -> LogParabola:
-    """Spectrum of a simulated source from a synthetic site's truth.json.
+def reference_from_truth(path: Path, ra_deg: float, dec_deg: float) -> LogParabola | None:
+    """Spectrum of the source that was simulated at a place, from a synthetic site's truth.json; None: nothing was.
 
-    It is the one of that name in the list `sources` of a site with several, else the entry `source`.
+    Its name there may be another one than that by which somebody asked for it.
 
     Raises
     ------
@@ -73,20 +76,27 @@ def reference_from_truth(path: Path, name: str = "") -> LogParabola:
     """
     try:
         truth = json.loads(path.read_text())
-        named = [item for item in truth.get("sources", ()) if item["name"] == name]
-        source = named[0] if named else truth["source"]
-        return LogParabola(
-            amplitude=float(source["norm_per_tev_cm2_s"]),
-            alpha=-float(source["index"]),
-            beta=-float(source["curvature"]) / math.log(10),
-        )
+        known = truth.get("sources") or [truth["source"]]
+        source = next((s for s in known if is_near(ra_deg, dec_deg, float(s["ra_deg"]), float(s["dec_deg"]))), None)
+        if source is None:
+            return None
+        return simulated_spectrum(source)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}.", "correct --truth or leave it out.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} does not tell the source's spectrum ({error!r}).",
-            "it needs source: {norm_per_tev_cm2_s, index, curvature}; make it with `lstops simulate`.",
+            "it needs source: {ra_deg, dec_deg, norm_per_tev_cm2_s, index, curvature}; make it with `lstops simulate`.",
         ) from error
+
+
+def simulated_spectrum(source: Mapping[str, Any]) -> LogParabola:
+    """Spectrum of a source of a truth.json."""
+    return LogParabola(
+        amplitude=float(source["norm_per_tev_cm2_s"]),
+        alpha=-float(source["index"]),
+        beta=-float(source["curvature"]) / math.log(10),
+    )
 
 
 def check_source(folder: Path, target: Target) -> SourceCheck:
@@ -139,6 +149,7 @@ def check_source(folder: Path, target: Target) -> SourceCheck:
         reference=target.reference,
         reference_name=target.reference_name,
         reference_flux=reference_flux,
+        expected=target.expected,
         ratio=ratio,
         ratio_error=fitted.flux_error / reference_flux if fitted else None,
         runs=runs,
@@ -240,7 +251,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--ra-deg", type=float, required=True)
     parser.add_argument("--dec-deg", type=float, required=True)
     parser.add_argument("--truth", type=Path, help="truth.json of a synthetic site: the reference spectrum")
-    parser.add_argument("--boost", type=float, default=1.0, help="without --truth: reference is this many Crabs")
+    parser.add_argument("--boost", type=float, help="without --truth: its flux is expected to be this many Crabs")
     parser.add_argument("--out", type=Path, required=True, help="result (JSON)")
     parser.add_argument("--plots", help="existing folder or NAME/, else beginning of the plots' names")
     parser.add_argument("--page", type=Path, help="page for people (HTML)")
@@ -254,7 +265,12 @@ def _target(options: argparse.Namespace) -> Target:
             f"RA {ra} deg, Dec {dec} deg are no coordinates of {name}.", "give degrees, ICRS: 0 <= RA < 360."
         )
     if options.truth:
-        return Target(name, ra, dec, reference_from_truth(options.truth, name), "simulated spectrum")
+        if (simulated := reference_from_truth(options.truth, ra, dec)) is not None:
+            return Target(name, ra, dec, simulated, "simulated spectrum")
+        return Target(name, ra, dec, expected=False)
+    if options.boost is None:
+        known = known_source(ra, dec)
+        return Target(name, ra, dec, published=known, expected=known is not None)
     if not options.boost > 0:
         raise ConfigError(f"--boost {options.boost} is not positive.", "leave it out for one Crab.")
     reference = CRAB.model_copy(update={"amplitude": CRAB.amplitude * options.boost})

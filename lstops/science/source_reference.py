@@ -49,10 +49,15 @@ KNOWN = {"crab": KnownSource(83.6324, 22.0174, "crab-spectrum.json")}
 def known_source(ra_deg: float, dec_deg: float) -> str | None:
     """Key of the known source at a position, or None."""
     for key, source in KNOWN.items():
-        east = (ra_deg - source.ra_deg) * math.cos(math.radians(source.dec_deg))
-        if math.hypot(east, dec_deg - source.dec_deg) < _NEAR_DEG:
+        if is_near(ra_deg, dec_deg, source.ra_deg, source.dec_deg):
             return key
     return None
+
+
+def is_near(ra_deg: float, dec_deg: float, other_ra_deg: float, other_dec_deg: float) -> bool:
+    """Whether two positions are those of one source."""
+    east = (ra_deg - other_ra_deg + 180) % 360 - 180
+    return math.hypot(east * math.cos(math.radians(dec_deg)), dec_deg - other_dec_deg) < _NEAR_DEG
 
 
 def compare(ours: Sequence[FluxPoint], published: Sequence[FluxPoint]) -> tuple[float | None, float | None]:

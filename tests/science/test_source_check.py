@@ -21,13 +21,18 @@ from unit import published_site  # noqa: E402
 
 from lstops.publish.bundle import build_bundle  # noqa: E402
 from lstops.publish.publisher import publish  # noqa: E402
+from lstops.report.night import source_facts  # noqa: E402
 from lstops.report.source import read_source_check  # noqa: E402
 from lstops.science.source_check import main  # noqa: E402
 from lstops.science.source_reference import known_source  # noqa: E402
 from lstops.science.source_runs import off_regions  # noqa: E402
 from lstops.step.model import ArtifactKind  # noqa: E402
 
-TRUTH = {"source": {"norm_per_tev_cm2_s": 2 * 3.23e-11, "index": -2.47, "curvature": -0.24, "boost": 2.0}}
+SIMULATED = {
+    "ra_deg": CRAB[0], "dec_deg": CRAB[1], "norm_per_tev_cm2_s": 2 * 3.23e-11, "index": -2.47, "curvature": -0.24
+}  # fmt: skip
+OTHER = {**SIMULATED, "ra_deg": 166.1, "norm_per_tev_cm2_s": 1e-11}
+TRUTH = {"source": OTHER, "sources": [OTHER, SIMULATED]}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +129,21 @@ def test_without_truth_the_flux_is_in_crabs(folder: Path, tmp_path: Path) -> Non
     check = read_source_check(tmp_path / "check.json")
     assert check.ratio == pytest.approx(2.0, abs=0.15)
     assert check.agrees is False
-    assert check.reference_name == "Crab Nebula"
+    assert check.reference_name == "Crab Nebula (MAGIC 2015)"
+
+
+def test_a_source_of_which_nobody_knows_the_flux_is_only_measured(folder: Path, tmp_path: Path) -> None:
+    """In Crabs, but not held against them: any active galaxy would be a surprise every night."""
+    beside, truth = CRAB[1] + 0.08, tmp_path / "truth.json"
+    truth.write_text(json.dumps(TRUTH))
+    for more in ([], ["--truth", str(truth)]):
+        assert run(folder, tmp_path / "check.json", *more, dec=beside) == 0
+        check = read_source_check(tmp_path / "check.json")
+        assert check.reference_name == "Crab Nebula (MAGIC 2015)"
+        assert (check.expected, check.agrees, check.reference_points) == (False, None, ())
+        assert "in units" in dict(source_facts(check))
+    assert run(folder, tmp_path / "check.json", "--boost", "2") == 0
+    assert read_source_check(tmp_path / "check.json").agrees
 
 
 def test_a_weak_source_fixes_the_shape(tmp_path: Path) -> None:
