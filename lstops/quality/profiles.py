@@ -15,6 +15,7 @@ from lstops.night.model import Night
 from lstops.paths import config_dir
 from lstops.plain_yaml import load_plain
 from lstops.quality.quantities import RunTable
+from lstops.site.model import describe
 
 _UNITS = RunTable.units()
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
@@ -215,11 +216,7 @@ def validated(model: type[_ModelT], content: Any, what: str) -> _ModelT:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, item['loc'])) or 'top level'}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors()
-        ]
-        raise ConfigError(f"Wrong {what}: {'; '.join(lines)}.", "Correct the places named.") from error
+        raise ConfigError(f"Wrong {what}: {describe(error)}.", "Correct the places named.") from error
 
 
 def changed(profile: Profile, settings: dict[str, float | bool]) -> Profile:

@@ -151,6 +151,8 @@ class SourceCheck(Frozen):
         Weighted mean of our points over the published ones, interpolated in energy.
     region_deg : float or None
         Radius of the regions, where the responses are not point-like and hold no theta cut.
+    synthetic : bool
+        The page then says so in its first line.
     """
 
     schema_version: int = 2
@@ -188,6 +190,7 @@ class SourceCheck(Frozen):
     region_deg: float | None = None
     plots: tuple[str, ...] = ()
     note: str = ""
+    synthetic: bool = False
 
     @property
     def agrees(self) -> bool | None:

@@ -284,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # gammapy and astropy warn about every FITS unit and the age of the Earth rotation table
     warnings.simplefilter("ignore")
     try:
-        result = check_source(options.dl3, _target(options))
+        result = check_source(options.dl3, _target(options)).model_copy(update={"synthetic": bool(options.truth)})
         if options.plots:
             result = result.model_copy(update={"plots": tuple(p.name for p in write_plots(result, options.plots))})
     except LstOpsError as error:

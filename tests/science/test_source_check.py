@@ -72,6 +72,8 @@ def test_flux_of_a_known_source(folder: Path, tmp_path: Path) -> None:
     assert check.ratio_error < 0.05
     assert abs(check.ratio - 1) < 3 * check.ratio_error
     assert check.agrees
+    assert check.synthetic
+    assert "Synthetic data." in page.read_text()
     assert check.significance > 60
     assert check.live_time_s == pytest.approx(2400)
     assert check.spectrum is not None
@@ -130,6 +132,7 @@ def test_without_truth_the_flux_is_in_crabs(folder: Path, tmp_path: Path) -> Non
     assert check.ratio == pytest.approx(2.0, abs=0.15)
     assert check.agrees is False
     assert check.reference_name == "Crab Nebula (MAGIC 2015)"
+    assert not check.synthetic
 
 
 def test_a_source_of_which_nobody_knows_the_flux_is_only_measured(folder: Path, tmp_path: Path) -> None:

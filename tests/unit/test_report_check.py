@@ -74,6 +74,11 @@ def test_a_page_without_spectrum_or_with_nights_of_runs() -> None:
     assert check_page(check(light_curve=days)).count("<img ") == 4
 
 
+def test_the_page_of_a_synthetic_site_says_so() -> None:
+    assert "Synthetic data." in check_page(check(synthetic=True))
+    assert "Synthetic" not in check_page(check())
+
+
 @pytest.mark.parametrize("rates", [0, 1, 4])
 def test_a_run_with_few_parts_can_be_drawn(rates: int) -> None:
     svg = look_svg(look(rates=rates, outside=7), "Crab $x").decode()
