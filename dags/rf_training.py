@@ -9,7 +9,7 @@ from airflow.sdk import dag, task
 from lstops.airflow.context import site_of_environment
 from lstops.airflow.declaring import dag_arguments, optional_count, optional_text, production_tasks, trainer_param
 
-#: as in lstops.operations.planning; what a retraining needs of them
+#: as in lstops.operations.planned; what a retraining needs of them
 STAGES = ("tune", "train", "dl2", "irf", "report")
 
 DOC = """

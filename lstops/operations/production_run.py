@@ -11,7 +11,8 @@ from lstops.errors import ConfigError
 from lstops.night import Night
 from lstops.nsb.plan import STAGE, plan_nsb
 from lstops.operations.nightly import ingest, judge, layout_of, plan_nsb_measurement, subruns_of
-from lstops.operations.planning import plan_request, store
+from lstops.operations.planned import store
+from lstops.operations.planning import plan_request
 from lstops.operations.production import sample_of
 from lstops.production.branches import lines_of
 from lstops.production.cost import StageCost, cost_table, plan_cost

@@ -13,7 +13,7 @@ from lstops.catalog.productions import existing_productions, find_productions
 from lstops.catalog.tables import ProductionRow
 from lstops.errors import ConfigError, DataError
 from lstops.operations.nightly import layout_of
-from lstops.operations.planning import complete
+from lstops.operations.planned import complete
 from lstops.operations.trainers import comparison, trainer_of_row
 from lstops.production.outline import plan_level_ghz, save_production_plan
 from lstops.production.plan import forest_update

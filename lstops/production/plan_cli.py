@@ -14,7 +14,7 @@ from rich.console import Console
 from lstops.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lstops.operations.planning import Planned
+    from lstops.operations.planned import Planned
 
 SiteOption = Annotated[
     Path | None, typer.Option("--site", help="Site file; default: the environment variable LSTOPS_SITE.")
@@ -75,7 +75,8 @@ def plan_command(
     From one of: an lstmcpipe configuration; the typical NSB of a night or of runs; NSB levels for a part of the sky.
     """
     from lstops.night import Night
-    from lstops.operations.planning import plan_request, store
+    from lstops.operations.planned import store
+    from lstops.operations.planning import plan_request
     from lstops.production.cost import cost_table
     from lstops.production.needs import ZenithRange
     from lstops.production.request import ProductionRequest

@@ -19,7 +19,8 @@ from lstops.catalog.requests import production_requests
 from lstops.errors import ConfigError, DataError, ProductInvalid
 from lstops.nsb.match import MatchKind
 from lstops.operations.nightly import ingest, judge, layout_of
-from lstops.operations.planning import plan_request, store
+from lstops.operations.planned import store
+from lstops.operations.planning import plan_request
 from lstops.operations.production import nsb_of_sample, sample_of, typical_subruns
 from lstops.operations.production_run import plan_run, prepare, preview, request_of
 from lstops.operations.reduction import plan_reduction

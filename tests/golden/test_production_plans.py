@@ -9,7 +9,7 @@ import pytest
 from sites import make_site
 
 from lstops.errors import ConfigError
-from lstops.operations.planning import in_dag_stages
+from lstops.operations.planned import in_dag_stages
 from lstops.production.branches import COMMON, lines_of, with_branches
 from lstops.production.config import read_config
 from lstops.production.counts import count_stages

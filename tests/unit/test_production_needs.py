@@ -13,7 +13,8 @@ import pytest
 from lstops.cluster.waits import QueueWaits
 from lstops.errors import ConfigError
 from lstops.nsb.tailcuts import noise_mismatch_percent
-from lstops.operations.planning import plan_request, store
+from lstops.operations.planned import store
+from lstops.operations.planning import plan_request
 from lstops.operations.production_run import request_of
 from lstops.production.config import ProductionConfig, read_config, write_config
 from lstops.production.cost import Rate, assumed_rates, estimate, seen_rates

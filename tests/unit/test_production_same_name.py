@@ -14,7 +14,8 @@ from lstops.catalog.productions import RegisteredProduction, register_production
 from lstops.errors import ConfigError
 from lstops.operations.abandon import abandon
 from lstops.operations.nightly import layout_of
-from lstops.operations.planning import plan_request, store
+from lstops.operations.planned import store
+from lstops.operations.planning import plan_request
 from lstops.operations.same_name import refuse_other_production
 from lstops.production.outline import save_production_plan
 from lstops.production.request import ProductionRequest

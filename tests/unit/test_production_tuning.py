@@ -17,8 +17,9 @@ from lstops.night import Night
 from lstops.nsb.finder import RunNsb
 from lstops.nsb.sample import SampleNsb, TypicalSubrun, recommend
 from lstops.nsb.tailcuts import Tailcut
-from lstops.operations import planning, production
-from lstops.operations.planning import Planned, plan_request, store
+from lstops.operations import plan_data, planning, production
+from lstops.operations.planned import Planned, store
+from lstops.operations.planning import plan_request
 from lstops.operations.production import Sample, Tuned, production_name, tuned_to
 from lstops.operations.production_run import preview, request_of
 from lstops.production.branches import DAG_STAGES
@@ -137,8 +138,8 @@ def bright(tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch) -> Site:
     for node in TEST:
         put(f"{layout.mc_dl1_test('base', 'Gamma', f'node_theta_{node}_')}/dl1_{node}.h5", "x")
     sample = Sample(dict.fromkeys(RUNS, Night.parse("20240115")))
-    monkeypatch.setattr(planning, "sample_of", lambda *_: sample)
-    monkeypatch.setattr(planning, "tuned_to", lambda *_: Tuned(sample, sky(4.4), SUBRUNS, 2.21))
+    monkeypatch.setattr(plan_data, "sample_of", lambda *_: sample)
+    monkeypatch.setattr(plan_data, "tuned_to", lambda *_: Tuned(sample, sky(4.4), SUBRUNS, 2.21))
     for name in ("LSTOPS_DATABASE_URL", "LSTOPS_HOME"):
         monkeypatch.delenv(name, raising=False)
     return site
@@ -220,8 +221,8 @@ def test_tuned_waveforms_that_lack_test_nodes_keep_their_name_and_their_subruns(
     some = Existing("mine", "dec_2276", 2.21, context["settings_sha256"]["dec_2276"], tuple(context["test_nodes"][:-2]))
     row = ProductionRow(name="mine", line="dec_2276")
     monkeypatch.setattr(planning, "_existing", lambda _: ((some,), ()))
-    monkeypatch.setattr(planning, "registered_as", lambda _: (row,))
-    monkeypatch.setattr(planning, "context_of", lambda *_: {"subruns": SUBRUNS[:1]})
+    monkeypatch.setattr(plan_data, "registered_as", lambda _: (row,))
+    monkeypatch.setattr(plan_data, "context_of", lambda *_: {"subruns": SUBRUNS[:1]})
     found, plan = planned(bright)
     assert plan.context["production"] == "mine"
     assert plan.context["subruns"] == list(SUBRUNS[:1])
