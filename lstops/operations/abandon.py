@@ -83,7 +83,7 @@ def abandon(site: Site, name: str, author: str, reason: str) -> Abandoned:
             if is_ours and layout.absolute(output.path).exists():
                 _move(layout, output.path, f"{folder}/{output.path}")
             counts[is_ours] += 1
-        store.remove(manifest.outputs[0].path)
+        store.forget(manifest)
     return Abandoned(folder, counts[True], counts[False])
 
 

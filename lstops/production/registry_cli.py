@@ -136,11 +136,12 @@ def abandon_command(
 ) -> None:
     """Give up what was never registered: its products are moved aside, its name is free. Cancel its run first."""
     from lstops.operations.abandon import abandon
+    from lstops.production.findings import counted
     from lstops.site.model import load_site
 
     found = abandon(load_site(site), production, author, reason)
-    left = f"; {found.left} adopted products stay where they are" if found.left else ""
-    typer.echo(f"{production} is given up: {found.moved} products are in {found.folder} now{left}")
+    left = f"; {counted(found.left, 'adopted product')} left in place" if found.left else ""
+    typer.echo(f"{production} is given up: {counted(found.moved, 'product')} moved to {found.folder}{left}")
 
 
 def requests_command(

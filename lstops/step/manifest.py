@@ -201,6 +201,13 @@ class ManifestStore:
         if path.exists():
             os.replace(path, _retired(path))
 
+    def forget(self, manifest: Manifest) -> None:
+        """The same for products that were cleared away: nothing points to where they were any more."""
+        first, *others = manifest.outputs
+        for other in others:
+            (self.root / f"{other.path}.link").unlink(missing_ok=True)
+        self.remove(first.path)
+
     def producer(self, product: str) -> Manifest | None:
         """The manifest of the step that made `product`, be it the first output or another."""
         if manifest := self.read(product):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from lstops.catalog.database import catalog_session
 from lstops.catalog.productions import RegisteredProduction, register_production, withdraw
@@ -17,6 +18,7 @@ from lstops.operations.nightly import layout_of
 from lstops.operations.planned import store
 from lstops.operations.planning import plan_request
 from lstops.operations.same_name import refuse_other_production
+from lstops.production.cli import app
 from lstops.production.outline import save_production_plan
 from lstops.production.request import ProductionRequest
 from lstops.site.model import ForestSettings, Site
@@ -156,17 +158,17 @@ def begin(site: Site, plan: Plan) -> Plan:
 
 
 def make(site: Site, plan: Plan, index: int, text: str = "x") -> Path:
-    """The first product of a step, with its manifest; returns where it is."""
-    layout, step = layout_of(site), plan.steps()[index]
-    path = layout.absolute(step.primary.path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    output = step.primary
-    record = ArtifactRecord(name=output.name, kind=output.kind, path=output.path, state=full_state(path), facts={})
-    manifest = adopted_manifest(plan, index, step, "key", (), (record,), {})
+    """The products of a step, with their manifest; returns where the first is."""
+    layout, step, records = layout_of(site), plan.steps()[index], []
+    for o in step.outputs:
+        path = layout.absolute(o.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        records.append(ArtifactRecord(name=o.name, kind=o.kind, path=o.path, state=full_state(path), facts={}))
+    manifest = adopted_manifest(plan, index, step, "key", (), tuple(records), {})
     context = {name: value for name, value in manifest.plan_context.items() if name != ADOPTED}
     ManifestStore(layout.manifests).write(manifest.model_copy(update={"plan_context": context}))
-    return path
+    return layout.absolute(step.primary.path)
 
 
 def test_a_plan_that_has_made_nothing_holds_no_name(crab: Site) -> None:
@@ -199,15 +201,18 @@ def test_it_is_known_without_a_catalogue_and_without_the_plan(crab: Site, monkey
         planned(crab, at(0.22, name="mine"))
 
 
-def test_what_is_given_up_makes_room_and_stays(crab: Site) -> None:
+def test_what_is_given_up_makes_room_and_stays(crab: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     first = begin(crab, planned(crab, at(name="mine")))
     dl1 = make(crab, first, next(i for i, s in enumerate(first.steps()) if s.primary.kind is ArtifactKind.DL1))
+    several = next(i for i, s in enumerate(first.steps()) if len(s.outputs) > 1)
+    make(crab, first, several)
     begin(crab, planned(crab, at(name="mine2")))
     with pytest.raises(ConfigError, match="needs its reason"):
         abandon(crab, "mine", "Ana", " ")
     found = abandon(crab, "mine", "Ana", "wrong level")
     layout = layout_of(crab)
-    assert (found.moved, found.left) == (2, 0)
+    assert (found.moved, found.left) == (2 + len(first.steps()[several].outputs), 0)
+    assert not [p for p in layout.manifests.rglob("*") if "/mine/" in str(p) and p.suffix in (".json", ".link")]
     assert not dl1.exists()
     assert layout.absolute(f"{found.folder}/{layout.relative(dl1)}").read_text() == "x"
     record = json.loads(layout.absolute(f"{found.folder}/abandoned.json").read_text())
@@ -217,6 +222,11 @@ def test_what_is_given_up_makes_room_and_stays(crab: Site) -> None:
         planned(crab, at(0.22, name="mine2"))
     with pytest.raises(ConfigError, match="nothing was made"):
         abandon(crab, "mine", "Ana", "again")
+    monkeypatch.setattr("lstops.site.model.load_site", lambda _: crab)
+    command = ["abandon", "mine2", "--author", "Ben", "--reason", "not needed"]
+    said = CliRunner().invoke(app, command, catch_exceptions=False).output
+    assert "mine2 is given up: 1 product moved to lstops/aside/abandoned/mine2-" in said
+    planned(crab, at(0.22, name="mine2"))
 
 
 def test_what_is_registered_is_withdrawn_not_given_up(crab: Site) -> None:
