@@ -108,6 +108,15 @@ def _facts(version: VersionInfo, document: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
+def others_with(session: Session, path: str) -> list[tuple[ProductRow, int]]:
+    """Other versions that may be used and hold runs of a version, with how many."""
+    rows = session.scalars(select(ProductRow).where(ProductRow.kind == BUNDLE).order_by(ProductRow.path)).all()
+    own = {run for row in rows if row.path == path for run in row.facts.get("runs") or ()}
+    usable = [row for row in rows if row.path != path and row.status in (CURRENT, BESIDE)]
+    found = [(row, len(own & set(row.facts.get("runs") or ()))) for row in usable]
+    return [(row, shared) for row, shared in found if shared]
+
+
 def status_of(states: Collection[str], is_newest: bool) -> str:
     """Status of a product that is in versions of these states.
 

@@ -16,6 +16,7 @@ from lstops.catalog.products import record_manifests
 from lstops.catalog.tables import OverlayRow, ProductRow
 from lstops.errors import DataError, LstOpsError
 from lstops.publish import model
+from lstops.publish.model import VersionInfo
 from lstops.publish.versions import bundle_of, list_versions, version_folders
 from lstops.quality.overlay import OverlayAction
 from lstops.site.layout import Layout
@@ -94,9 +95,14 @@ def restore_decisions(session: Session, layout: Layout) -> tuple[int, tuple[str,
     known = {
         (row.run_id, row.action, row.author, row.reason, row.created_at) for row in session.scalars(select(OverlayRow))
     }
-    versions = [v for folder in version_folders(layout) for v in list_versions(folder, layout)]
+    versions: list[VersionInfo] = []
     told: set[int] = set()
     restored, skipped = 0, []
+    for folder in version_folders(layout):
+        try:
+            versions += list_versions(folder, layout)
+        except LstOpsError as error:
+            skipped.append(f"{folder}: {error}")
     for version in sorted(versions, key=lambda v: (v.published_at, v.path), reverse=True):
         path = layout.absolute(version.path) / model.DECISIONS
         try:

@@ -120,11 +120,15 @@ def audit_site(
 
 def _differs(path: Path, state: FileState, whole: bool) -> str:
     """How a file or folder differs from its recorded state; empty if it does not."""
-    size, mtime_ns = quick_state(path)
-    if size != state.size:
-        return f"has {size} bytes, {state.size} were recorded"
-    if (whole or mtime_ns != state.mtime_ns) and (digest := full_state(path).sha256) != state.sha256:
-        return f"has other content than recorded ({digest[:12]}, recorded {state.sha256[:12]})"
+    try:
+        size, mtime_ns = quick_state(path)
+        if size != state.size:
+            return f"has {size} bytes, {state.size} were recorded"
+        if (whole or mtime_ns != state.mtime_ns) and (digest := full_state(path).sha256) != state.sha256:
+            return f"has other content than recorded ({digest[:12]}, recorded {state.sha256[:12]})"
+    except OSError as error:
+        # a disk that fails is what an audit is for: it is named, and the rest is looked at
+        return f"cannot be read ({error.strerror})"
     return ""
 
 
@@ -177,11 +181,18 @@ def _manifest_files(
         elif path.suffix == ".json" and path not in readable:
             what = "cannot be read as a manifest of the product it lies under"
             yield Finding(Code.UNREADABLE, relative, what, "remove it; " + _RUN_AGAIN)
-        elif path.suffix == ".link" and store.path_of(path.read_text()) not in readable:
-            what = f"points to the manifest of {path.read_text()!r}, which is gone"
+        elif path.suffix == ".link" and store.path_of(target := _text_of(path)) not in readable:
+            what = f"points to the manifest of {target!r}, which is gone"
             yield Finding(Code.UNREADABLE, relative, what, _RUN_AGAIN)
         elif path.suffix not in (".json", ".link", RETIRED):
             yield Finding(Code.FOREIGN, relative, "is no manifest", "move it away.")
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, ValueError):
+        return ""
 
 
 def _unfinished(layout: Layout, manifests: Collection[Manifest], is_old: Callable[[Path], bool]) -> Iterator[Finding]:
@@ -202,7 +213,10 @@ def _unfinished(layout: Layout, manifests: Collection[Manifest], is_old: Callabl
 def own_trees(layout: Layout, manifests: Collection[Manifest]) -> tuple[str, ...]:
     """Folders below which only lstops writes (beside DL3/): its DL3 in the making and the productions it made."""
     names = {m.plan_context["production"] for m in manifests if m.plan_context.get("production")}
-    trees = [f"{layout.work}/dl3"]
+    trees = [
+        f"{layout.work}/dl3",
+        *(layout.relative(p) for p in layout.absolute(layout.work).glob("reprocessing/*/dl3")),
+    ]
     for name in sorted(names):
         trees += [f"{root}/AllSky/{name}" for root in ("models", "mc/DL1", "mc/DL2", "mc/IRF")]
     return tuple(trees)

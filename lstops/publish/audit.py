@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lstops.errors import LstOpsError
 from lstops.publish import model
-from lstops.publish.notices import is_usable, withdrawal_of
+from lstops.publish.notices import damaged_notices, is_usable, withdrawal_of
 from lstops.publish.provenance import manifests_in
 from lstops.publish.versions import (
     LOCK,
@@ -89,6 +89,9 @@ def _version(path: str, layout: Layout, whole: bool) -> Iterator[Finding]:
     version = layout.absolute(path)
     for found in problems(version) if whole else _quick_problems(version):
         yield Finding(Code.DAMAGED, path, found, _REPUBLISH)
+    for name in damaged_notices(version):
+        remedy = "restore it from a backup, or from what the catalogue says (`lstops products --kind bundle`)."
+        yield Finding(Code.DAMAGED, f"{path}/{name}", "cannot be read: the version stays out of use", remedy)
     if whole:
         yield from _against_provenance(path, version)
     for file in (version, *sorted(version.iterdir())):

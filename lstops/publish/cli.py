@@ -12,7 +12,15 @@ from rich.text import Text
 from lstops.errors import ConfigError, ProductInvalid
 from lstops.publish.model import CURRENT, VersionInfo, VersionState
 from lstops.publish.notices import checked_words
-from lstops.publish.versions import list_versions, problems, split_version, version_folders
+from lstops.publish.versions import (
+    current_version,
+    list_versions,
+    problems,
+    split_version,
+    version_folders,
+    version_name,
+    version_numbers,
+)
 from lstops.publish.withdraw import supersede as supersede_version
 from lstops.publish.withdraw import withdraw as withdraw_version
 from lstops.site.layout import Layout
@@ -87,7 +95,21 @@ def withdraw(
     folder, name = split_version(_relative(version, layout))
     done = withdraw_version(folder, name, author, reason, layout)
     typer.echo(f"{folder}/{name} is withdrawn; {CURRENT} is {done.current or 'nothing'}")
-    _record(layout, folder)
+    for changed in done.freed:
+        current = current_version(layout.absolute(changed)) or "nothing"
+        typer.echo(f"what it had replaced may be used again: {CURRENT} of {changed} is {current}")
+    for changed in (folder, *done.freed):
+        _record(layout, changed)
+    _tell_others(f"{folder}/{name}")
+
+
+def _tell_others(version: str) -> None:
+    from lstops.catalog.bundles import others_with
+    from lstops.catalog.database import catalog_session
+
+    with catalog_session() as session:
+        for row, shared in others_with(session, version):
+            typer.echo(f"{row.path} ({row.status}) holds {shared} of its runs too: see whether the reason holds for it")
 
 
 @supersede_app.command()
@@ -126,17 +148,45 @@ def _record(layout: Layout, folder: str) -> None:
 
 @app.command("list")
 def list_published(
-    folder: Annotated[str | None, typer.Argument(help="Folder, relative to the site's base; default: all.")] = None,
+    folder: Annotated[
+        str | None, typer.Argument(help="Folder or version, relative to the site's base or absolute; default: all.")
+    ] = None,
     site: SiteFile = None,
 ) -> None:
     """Versions with their state."""
     layout = _layout(load_site(site))
     table = Table("folder", "version", "state", "published", "content", "note")
-    for name in [folder] if folder else version_folders(layout):
-        for v in list_versions(name, layout):
+    broken = []
+    for name in _folders(folder, layout):
+        try:
+            versions = list_versions(name, layout)
+        except ConfigError as error:
+            broken.append(error)
+            continue
+        for v in versions:
             state = Text(v.state.value, _STYLE[v.state])
             table.add_row(Text(name), v.version, state, v.published_at, v.digest[:12], Text(_note(v)))
     Console().print(table)
+    if broken:
+        raise ConfigError(" ".join(error.what for error in broken), broken[0].remedy)
+
+
+def _folders(folder: str | None, layout: Layout) -> tuple[str, ...]:
+    """The folders with versions that a person means: one, also by one of its versions, or all.
+
+    Raises
+    ------
+    ConfigError
+        If there are no versions: nothing to show would look like an answer.
+    """
+    if folder is None:
+        return version_folders(layout)
+    name = _relative(folder, layout)
+    above = name.rpartition("/")[0]
+    for candidate in (name, above):
+        if candidate and version_numbers(layout.absolute(candidate)):
+            return (candidate,)
+    raise ConfigError(f"{name!r} holds no published version.", "see `lstops published list` for the folders that do.")
 
 
 def _note(version: VersionInfo) -> str:
@@ -149,7 +199,9 @@ def _note(version: VersionInfo) -> str:
 
 @app.command()
 def check(
-    folder: Annotated[str | None, typer.Argument(help="Folder, relative to the site's base; default: all.")] = None,
+    folder: Annotated[
+        str | None, typer.Argument(help="Folder or version, relative to the site's base or absolute; default: all.")
+    ] = None,
     site: SiteFile = None,
 ) -> None:
     """Read every file of every version again and compare the digests; exit status 76 if one differs.
@@ -158,11 +210,12 @@ def check(
     """
     layout = _layout(load_site(site))
     damaged = []
-    for name in [folder] if folder else version_folders(layout):
-        for v in list_versions(name, layout):
-            found = problems(layout.absolute(v.path))
-            damaged += [f"{v.path}: {p}" for p in found]
-            typer.echo(f"{v.path}: {'; '.join(found) or 'whole'}")
+    for name in _folders(folder, layout):
+        for number in version_numbers(layout.absolute(name)):
+            path = f"{name}/{version_name(number)}"
+            found = problems(layout.absolute(path))
+            damaged += [f"{path}: {p}" for p in found]
+            typer.echo(f"{path}: {'; '.join(found) or 'whole'}")
     if damaged:
         raise ProductInvalid(
             f"{len(damaged)} published file(s) are damaged: {'; '.join(damaged)}.",

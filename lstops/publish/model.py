@@ -20,10 +20,12 @@ README = "README.txt"
 CITATION = "CITATION.cff"
 BUNDLE = "bundle.json"
 CHECKSUMS = "SHA256SUMS"
-#: added to a version when it is withdrawn or replaced by another; the only files that may come later
+#: added to a version when it is withdrawn, replaced by another, or made current after it was published beside another;
+#: the only files that may come later
 WITHDRAWN = "WITHDRAWN.txt"
 SUPERSEDED = "SUPERSEDED.txt"
-NOTICES = (WITHDRAWN, SUPERSEDED)
+TAKEN_UP = "TAKEN_UP.txt"
+NOTICES = (WITHDRAWN, SUPERSEDED, TAKEN_UP)
 
 HDU_INDEX = "hdu-index.fits.gz"
 OBS_INDEX = "obs-index.fits.gz"
@@ -224,6 +226,8 @@ class Withdrawal:
     ----------
     current : str or None
         The version of the same folder that readers get now.
+    freed : tuple of str
+        Other folders with a version that this one had replaced; it may be used again.
     """
 
     version: str
@@ -231,6 +235,7 @@ class Withdrawal:
     reason: str
     at: str
     current: str | None = None
+    freed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

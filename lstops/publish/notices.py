@@ -19,6 +19,7 @@ TEMPORARY = ".stage-notice-"
 _HEADLINE = {
     model.WITHDRAWN: "# THIS VERSION WAS WITHDRAWN. Do not use it.\n",
     model.SUPERSEDED: "# THIS VERSION WAS SUPERSEDED. Use the one named below (`by`) instead.\n",
+    model.TAKEN_UP: "# This version was published beside another one, and made current later.\n",
 }
 
 
@@ -36,6 +37,17 @@ def supersession_of(version: Path, layout: Layout) -> Supersession | None:
     return Supersession(version.name, found["by"], found["author"], found["reason"], found["at"])
 
 
+def replaced_by(version: Path) -> str:
+    """What a person replaced a version by, also if that was withdrawn since; empty: by nothing."""
+    found = _read(version / model.SUPERSEDED)
+    return found["by"] if found else ""
+
+
+def damaged_notices(version: Path) -> tuple[str, ...]:
+    """Notices of a version that cannot be read: it stays out of use, but nobody knows why."""
+    return tuple(n for n in model.NOTICES if (found := _read(version / n)) is not None and not found["author"])
+
+
 def is_usable(version: Path, layout: Layout) -> bool:
     """Neither withdrawn nor superseded by a person."""
     return withdrawal_of(version) is None and supersession_of(version, layout) is None
@@ -46,7 +58,7 @@ def _read(path: Path) -> dict[str, str] | None:
         document = load_plain(path.read_text())
     except FileNotFoundError:
         return None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, OSError):
         document = None  # damaged, but there: the version stays out of use
     fields: dict[str, Any] = document if isinstance(document, dict) else {}
     return {key: str(fields.get(key, "")) for key in ("version", "by", "author", "reason", "at")}
@@ -81,14 +93,17 @@ def seal(version: Path) -> None:
 
 
 def checked_words(what: str, author: str, reason: str) -> tuple[str, str]:
-    """Author and reason without blanks at their ends.
+    """Author and reason, each in one line.
 
     Raises
     ------
     ConfigError
-        If one of them is empty.
+        If one of them is empty, or holds what cannot be shown (control characters, broken text).
     """
-    author, reason = author.strip(), reason.strip()
+    author, reason = (" ".join(words.split()) for words in (author, reason))
     if not author or not reason:
         raise ConfigError(f"{what} needs an author and a reason.", "give both.")
+    for words in (author, reason):
+        if not words.isprintable():
+            raise ConfigError(f"{what}: {words!r} holds characters that cannot be shown.", "write plain text.")
     return author, reason

@@ -29,6 +29,7 @@ from lstops.publish.versions import (
     remove_tree,
     storage_errors,
     sync_folder,
+    take_up,
     version_name,
     version_numbers,
 )
@@ -122,9 +123,11 @@ def _already(bundle: Bundle, found: Path, before: str | None, layout: Layout, pr
     note = f"{found.name} already has this content; nothing was written."
     if notice := supersession_of(found, layout):
         note += f" It stays superseded by {notice.by} ({notice.author}: {notice.reason})."
-    elif before != found.name and not bundle.request.beside:
-        point_current(found.parent, found.name)
-        note = f"{found.name} had been promoted, but `current` did not point to it; now it does."
+    elif not bundle.request.beside:
+        if before != found.name:
+            point_current(found.parent, found.name)
+            note = f"{found.name} had been promoted, but `current` did not point to it; now it does."
+        take_up(found, bundle.request.published_by, bundle.request.reason or "published again")
     progress(note)
     listed = bundle_of(found)["files"]
     files = tuple(PublishedFile(name, f["sha256"], f["size"]) for name, f in sorted(listed.items()))

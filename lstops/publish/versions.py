@@ -12,13 +12,14 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from lstops.errors import ConfigError, JobFailure, StorageError
 from lstops.publish import model
 from lstops.publish.model import VersionInfo, VersionState
-from lstops.publish.notices import supersession_of, withdrawal_of
+from lstops.publish.notices import supersession_of, withdrawal_of, write_notice
 from lstops.site.layout import Layout
 from lstops.step.digest import sha256_file
 
@@ -38,7 +39,9 @@ def version_numbers(folder: Path) -> list[int]:
     """Numbers of all versions, ascending, withdrawn ones too."""
     if not folder.is_dir():
         return []
-    return sorted(int(m.group(1)) for p in folder.iterdir() if (m := _VERSION.match(p.name)) and p.is_dir())
+    # a link is no version: what it points to may lie anywhere
+    folders = (p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())
+    return sorted(int(m.group(1)) for p in folders if (m := _VERSION.match(p.name)))
 
 
 def version_name(number: int) -> str:
@@ -96,7 +99,7 @@ def bundle_of(version: Path) -> dict[str, Any]:
     """The version's description; empty where it is missing or damaged (`problems` then says so)."""
     try:
         document = json.loads((version / model.BUNDLE).read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
 
@@ -131,9 +134,21 @@ def list_versions(folder: str, layout: Layout) -> tuple[VersionInfo, ...]:
 
 
 def is_beside(version: Path, current: Path | None) -> bool:
-    """Whether a version was published to be compared only, and nothing newer has become current since."""
+    """Whether a version was published to be compared only, nobody took it up, and nothing newer has become current."""
     newer = current is None or int(current.name[1:]) < int(version.name[1:])
-    return newer and bundle_of(version).get("beside") is True
+    return newer and was_beside(version) and not (version / model.TAKEN_UP).exists()
+
+
+def was_beside(version: Path) -> bool:
+    """Whether a version was published to be compared only."""
+    return bundle_of(version).get("beside") is True
+
+
+def take_up(version: Path, author: str, reason: str) -> None:
+    """Note that a version published beside another one was made current: from then on it is one like any other."""
+    if was_beside(version) and not (version / model.TAKEN_UP).exists():
+        at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        write_notice(version, model.TAKEN_UP, {"version": version.name, "author": author, "reason": reason, "at": at})
 
 
 def checksums_of(version: Path) -> dict[str, str]:
@@ -141,7 +156,7 @@ def checksums_of(version: Path) -> dict[str, str]:
     try:
         lines = (version / model.CHECKSUMS).read_text().splitlines()
         return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
 
 
@@ -162,14 +177,18 @@ def problems(version: Path) -> tuple[str, ...]:
     said += [
         f"{name} does not belong to it" for name in sorted(found - set(expected) - {model.CHECKSUMS, *model.NOTICES})
     ]
-    said += [
-        f"{name} was changed"
-        for name in sorted(found & set(expected))
-        if (version / name).is_symlink() or sha256_file(version / name) != expected[name]
-    ]
+    said += filter(None, (_changed(version / name, expected[name]) for name in sorted(found & set(expected))))
     if not document:
         said.append(f"{model.BUNDLE} cannot be read")
     return tuple(said)
+
+
+def _changed(path: Path, digest: str) -> str:
+    """How a file is not what it was; empty if it is. A disk that fails is a finding, and not the end of the looking."""
+    try:
+        return "" if not path.is_symlink() and sha256_file(path) == digest else f"{path.name} was changed"
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
 
 
 def point_current(folder: Path, version: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from lstops.publish.versions import remove_tree
 from lstops.publish.withdraw import withdraw
 from lstops.site.layout import Layout
 
-from .published_site import CANDIDATES, FOLDER, make_request, make_site
+from .published_site import CANDIDATES, FOLDER, make_request, make_site, write_file
 
 V1, V2 = f"{FOLDER}/v0001", f"{FOLDER}/v0002"
 DL3 = "dl3_LST-1.Run02001.fits"
@@ -171,12 +172,47 @@ DAMAGES: dict[str, tuple[Callable[[Layout], object], list[tuple[str, str]]]] = {
         lambda at: (at.base / CANDIDATES / "dl3_LST-1.Run09999.fits").touch(),
         [("unfinished", f"{CANDIDATES}/dl3_LST-1.Run09999.fits")],
     ),
+    "candidate of a reprocessing that no step finished": (
+        lambda at: write_file(at, "lstops/reprocessing/r/dl3/20240115/dl3_LST-1.Run09999.fits", "x"),
+        [("unfinished", "lstops/reprocessing/r/dl3/20240115/dl3_LST-1.Run09999.fits")],
+    ),
     "file in a production": (
         lambda at: (at.base / "mc/DL1/AllSky/prod_a/TrainingDataset/x.h5").touch(),
         [("unfinished", "mc/DL1/AllSky/prod_a/TrainingDataset/x.h5")],
     ),
     "step that died": (lambda at: (at.staging / "abc-1").mkdir(parents=True), [("leftover", "lstops/staging/abc-1")]),
 }  # fmt: skip
+
+
+def test_a_disk_that_fails_is_named_and_the_rest_looked_at(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lstops.publish import versions
+    from lstops.step import digest, manifest
+
+    def fail(path: Path, *more: object) -> str:
+        if path.name in (DL3, "dl2_LST-1.Run02002.h5"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path)
+
+    real = digest.sha256_file
+    for module in (versions, digest, manifest):
+        if hasattr(module, "sha256_file"):
+            monkeypatch.setattr(module, "sha256_file", fail)
+    (layout.base / "DL3/x").touch()
+    report = audit(layout)
+    assert found(report) == [
+        ("changed", "DL2/dl2_LST-1.Run02002.h5"), ("changed", f"{CANDIDATES}/{DL3}"), ("damaged", V1), ("damaged", V2),
+        ("foreign", "DL3/x"),
+    ]  # fmt: skip
+    assert report.text().count("cannot be read (Input/output error)") == 4
+
+
+def test_a_damaged_notice_and_a_version_that_is_a_link_are_named(layout: Layout, tmp_path: Path) -> None:
+    withdraw(FOLDER, "v0001", "Ana", "clouds", layout)
+    rewrite(layout.absolute(f"{V1}/WITHDRAWN.txt"), b"\xff\xfe")
+    (tmp_path / "elsewhere").mkdir()
+    (layout.absolute(FOLDER) / "v0003").symlink_to(tmp_path / "elsewhere")
+    assert found(audit(layout)) == [("damaged", f"{V1}/WITHDRAWN.txt"), ("foreign", f"{FOLDER}/v0003")]
+    assert withdraw(FOLDER, "v0002", "Ana", "clouds", layout).current is None, "it stays out of use"
 
 
 @pytest.mark.parametrize("name", DAMAGES)

@@ -142,6 +142,54 @@ def test_other_things_that_a_person_may_mean(layout: Layout) -> None:
             find_contents(session, "abcdef1", layout)
 
 
+def test_a_version_that_was_copied_elsewhere_is_known(layout: Layout, tmp_path: Path) -> None:
+    away = tmp_path / "downloads" / "crab"
+    shutil.copytree(layout.absolute(f"{FOLDER}/v0001"), away)
+    with catalog_session() as session:
+        for word in (away, away / "README.txt", away / "hdu-index.fits.gz", away / "runs.ecsv"):
+            (found,) = find_contents(session, str(word), layout)
+            assert found.path == f"{FOLDER}/v0001"
+        (away / "runs.ecsv").chmod(0o600)
+        (away / "runs.ecsv").write_text("altered")
+        for wrong in (str(away / "runs.ecsv"), str(away.parent), str(layout.base / "DL1"), "x" * 300):
+            with pytest.raises(DataError, match="knows nothing"):
+                find_contents(session, wrong, layout)
+
+
+def test_a_folder_that_no_step_made_is_not_read_to_its_last_byte(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A night's DL1 is terabytes."""
+
+    def read(path: Path) -> None:
+        raise AssertionError(path)
+
+    monkeypatch.setattr("lstops.catalog.find.full_state", read)
+    with catalog_session() as session:
+        for word in ("DL1", ".", "/"):
+            with pytest.raises(DataError, match="knows nothing"):
+                find_contents(session, word, layout)
+
+
+def test_a_version_of_several_productions_is_found_by_each(layout: Layout) -> None:
+    folder = "DL3/requests/crab"
+    publish(build_bundle(make_request(folder=folder, production="prod_a, prod_b"), layout), layout)
+    with catalog_session() as session:
+        record_versions(session, layout, folder)
+        for name, expected in (("prod_a", 2), ("prod_b", 1), ("prod", 0)):
+            assert len(products(session, "bundle", production=name)) == expected
+    misspelt = CliRunner().invoke(products_app, ["--production", "prod_x"])
+    assert isinstance(misspelt.exception, ConfigError)
+    assert "did you mean prod_" in misspelt.exception.remedy
+
+
+def test_a_path_in_the_table_is_whole(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    said = CliRunner().invoke(products_app, ["--kind", "bundle"], catch_exceptions=False).output
+    column = [line.split("│")[6].strip() for line in said.splitlines() if line.count("│") > 5]
+    assert "".join(column).startswith(f"{FOLDER}/v0001")
+
+
 def test_an_altered_published_file_is_not_taken_for_another(layout: Layout) -> None:
     victim = layout.absolute(f"{FOLDER}/v0001/dl3_LST-1.Run02001.fits")
     victim.chmod(0o640)
@@ -265,7 +313,8 @@ def test_withdraw_and_supersede_on_the_command_line(layout: Layout) -> None:
         assert said == f"{v2} is superseded by {v1}; current is v0001\n"
         assert (state_of(v1), state_of(v2)) == (["current"], ["superseded"])
     for _ in range(2):
-        assert command(withdraw_app, v1) == f"{v1} is withdrawn; current is v0002\n"  # what replaced it is gone itself
+        said = command(withdraw_app, v1)
+        assert said.startswith(f"{v1} is withdrawn; current is v0002\n")  # what replaced it is gone itself
         assert (state_of(v1), state_of(v2)) == (["withdrawn"], ["current"])
     with pytest.raises(ConfigError, match="is no published version"):
         command(withdraw_app, DL3)
@@ -277,6 +326,30 @@ def test_withdraw_and_supersede_on_the_command_line(layout: Layout) -> None:
         command(publish_app, "20240115")
     with pytest.raises(ConfigError, match="needs an author and a reason"):
         CliRunner().invoke(publish_app, ["20240115", "--author", "A", "--reason", " "], catch_exceptions=False)
+
+
+def test_withdrawing_what_replaced_another_brings_that_back_in_the_catalogue_too(layout: Layout) -> None:
+    other = FOLDER.replace("prod_a", "prod_b")
+    publish(build_bundle(make_request(folder=other, production="prod_b"), layout), layout)
+    command(supersede_app, f"{FOLDER}/v0001", "--by", f"{other}/v0001")
+    assert (state_of(f"{FOLDER}/v0001"), state_of(f"{other}/v0001")) == (["superseded"], ["current"])
+    said = command(withdraw_app, f"{other}/v0001")
+    assert f"may be used again: current of {FOLDER} is v0001" in said
+    assert (state_of(f"{FOLDER}/v0001"), state_of(f"{other}/v0001")) == (["current"], ["withdrawn"])
+    with catalog_session() as session:
+        (kept,) = (row for row in products(session, "bundle") if row.path == f"{FOLDER}/v0001")
+        assert "superseded" not in kept.facts
+    assert [f.path for f in audit_site(make_site_file(layout.base), grace_s=0).findings] == []
+
+
+def test_a_withdrawal_names_the_other_versions_of_the_same_runs(layout: Layout) -> None:
+    folder = "DL3/requests/crab"
+    publish(build_bundle(make_request(folder=folder), layout), layout)
+    with catalog_session() as session:
+        record_versions(session, layout, folder)
+    said = command(withdraw_app, f"{FOLDER}/v0001")
+    assert f"{folder}/v0001 (current) holds 2 of its runs too" in said
+    assert "holds" not in command(withdraw_app, f"{folder}/v0001"), "withdrawn ones are not named"
 
 
 def test_products_of_a_usable_version_are_not_withdrawn(layout: Layout) -> None:

@@ -12,7 +12,7 @@ from lstops.publish.audit import Code, audit_published
 from lstops.publish.bundle import build_bundle
 from lstops.publish.model import Published
 from lstops.publish.publisher import publish
-from lstops.publish.versions import current_version, list_versions, remove_tree
+from lstops.publish.versions import current_version, list_versions, problems, remove_tree
 from lstops.publish.withdraw import supersede, withdraw
 from lstops.site.layout import Layout
 
@@ -79,6 +79,23 @@ def test_a_person_takes_it_up(layout: Layout) -> None:
     publish_runs(layout, cuts=CUTS, beside=True)
     assert supersede(FOLDER, "v0001", f"{FOLDER}/v0002", "Ana", "better cuts", layout).current == "v0002"
     assert states(layout) == {"v0001": "superseded", "v0002": "current"}
+
+
+@pytest.mark.parametrize("by_whom", ["a person", "the same reprocessing again"])
+def test_what_was_taken_up_is_one_like_any_other(layout: Layout, by_whom: str) -> None:
+    """A newer version comes and is withdrawn: readers get what they got before, not nothing and not an older one."""
+    publish_runs(layout)
+    publish_runs(layout, cuts=CUTS, beside=True)
+    for _ in range(2):
+        if by_whom == "a person":
+            supersede(FOLDER, "v0001", f"{FOLDER}/v0002", "Ana", "better cuts", layout)
+        else:
+            publish_runs(layout, cuts=CUTS)
+    publish_runs(layout, cuts={"gammaness": 0.9})
+    assert withdraw(FOLDER, "v0003", "Ana", "clouds", layout).current == "v0002"
+    assert problems(layout.absolute(f"{FOLDER}/v0002")) == ()
+    (layout.absolute(FOLDER) / "current").unlink()
+    assert pointer_findings(layout) == [f"{FOLDER}/current"]
 
 
 def test_a_person_takes_it_up_in_another_folder(layout: Layout) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lstops.errors import ProductInvalid
+from lstops.errors import ConfigError, ProductInvalid
 from lstops.publish.bundle import build_bundle
 from lstops.publish.cli import app
 from lstops.publish.publisher import publish
@@ -37,6 +37,28 @@ def test_list_and_check(layout: Layout) -> None:
     assert f"{FOLDER}/v0001: whole" in runner.invoke(app, ["check"], catch_exceptions=False).output
     withdraw(FOLDER, "v0001", "Ana", "clouds [sic]", layout)
     assert "clouds [sic]" in runner.invoke(app, ["list", FOLDER], catch_exceptions=False).output
+
+
+@pytest.mark.parametrize("command", ["list", "check"])
+def test_a_folder_is_named_in_any_way_and_a_wrong_one_is_no_answer(layout: Layout, command: str) -> None:
+    """Nothing to check, and exit status 0, looked like a whole bundle."""
+    for word in (FOLDER, f"{FOLDER}/", f"{FOLDER}/v0001", f"{FOLDER}/current", str(layout.base / FOLDER)):
+        assert "v0001" in CliRunner().invoke(app, [command, word], catch_exceptions=False).output
+    for word in ("DL3/typo", f"{FOLDER}x", "."):
+        with pytest.raises(ConfigError, match="holds no published version"):
+            CliRunner().invoke(app, [command, word], catch_exceptions=False)
+
+
+def test_one_broken_pointer_does_not_hide_the_others(layout: Layout) -> None:
+    other = FOLDER.replace("prod_a", "prod_b")
+    publish(build_bundle(make_request(folder=other), layout), layout)
+    pointer = layout.absolute(FOLDER) / "current"
+    pointer.unlink()
+    pointer.symlink_to("v0009")
+    listed = CliRunner().invoke(app, ["list"])
+    assert (other in listed.output, listed.exit_code, "'v0009'" in str(listed.exception)) == (True, 1, True)
+    checked = CliRunner().invoke(app, ["check"], catch_exceptions=False).output
+    assert [f"{folder}/v0001: whole" in checked for folder in (FOLDER, other)] == [True, True]
 
 
 def test_check_names_the_damage(layout: Layout) -> None:

@@ -198,6 +198,49 @@ def test_superseded_content_does_not_come_back_over_newer_content(layout: Layout
     assert current_version(layout.absolute(FOLDER)) == "v0003"
 
 
+def test_what_a_withdrawn_version_had_replaced_elsewhere_is_given_back(layout: Layout) -> None:
+    publish_runs(layout)
+    publish_runs(layout, folder=OTHER, production="prod_b")
+    supersede(FOLDER, "v0001", f"{OTHER}/v0001", "Ana", "newer production", layout)
+    for _ in range(2):
+        done = withdraw(OTHER, "v0001", "Ana", "clouds", layout)
+        assert (done.current, done.freed) == (None, (FOLDER,))
+        assert [v.state.value for v in list_versions(FOLDER, layout)] == ["current"]
+
+
+def test_an_old_version_is_superseded_without_touching_what_is_current(layout: Layout) -> None:
+    for gammaness in (0.7, 0.8, 0.9):
+        publish_runs(layout, cuts={"gammaness": gammaness})
+    assert supersede(FOLDER, "v0001", f"{FOLDER}/v0002", "Ana", "wrong cut", layout).current == "v0003"
+    assert current_version(layout.absolute(FOLDER)) == "v0003"
+
+
+def test_a_version_is_not_replaced_by_one_of_other_runs_or_a_damaged_one(layout: Layout) -> None:
+    publish_runs(layout)
+    make_site(layout.base, runs=(3001,), seed=3)
+    publish_runs(layout, folder=OTHER, runs=(3001,), rejected=())
+    with pytest.raises(ConfigError, match="has not one run of"):
+        supersede(FOLDER, "v0001", f"{OTHER}/v0001", "Ana", "the wrong line of the list", layout)
+    make_site(layout.base)
+    publish_runs(layout, cuts={"gammaness": 0.8})
+    cuts = layout.absolute(f"{FOLDER}/v0001/cuts.json")
+    cuts.chmod(0o640)
+    cuts.write_text("{}")
+    with pytest.raises(ConfigError, match=r"is damaged \(cuts.json was changed\)"):
+        supersede(FOLDER, "v0002", f"{FOLDER}/v0001", "Ana", "back", layout)
+    assert current_version(layout.absolute(FOLDER)) == "v0002"
+
+
+@pytest.mark.parametrize("words", ["\x1b[31mred", "\udcff", "a\x00b", "\u202etxet"])
+def test_words_that_cannot_be_shown_are_refused(layout: Layout, words: str) -> None:
+    publish_runs(layout)
+    for author, reason in ((words, "clouds"), ("Ana", words)):
+        with pytest.raises(ConfigError, match="cannot be shown"):
+            withdraw(FOLDER, "v0001", author, reason, layout)
+    notice = withdraw(FOLDER, "v0001", " Ana\n Núñez ", "clouds:\r\n# lidar", layout)
+    assert (notice.author, notice.reason) == ("Ana Núñez", "clouds: # lidar")
+
+
 @pytest.mark.parametrize(
     ("version", "by", "author", "message"),
     [("v0001", f"{FOLDER}/v0001", "Ana", "cannot supersede itself"), ("v0001", f"{FOLDER}/v0007", "Ana", "no version"),
