@@ -13,8 +13,9 @@ from lstops.catalog.tables import LineageRow, ProductRow
 from lstops.catalog.trace import Content
 from lstops.errors import ConfigError, DataError
 from lstops.publish import model
-from lstops.publish.versions import split_version
+from lstops.publish.versions import bundle_of, split_version
 from lstops.site.layout import Layout
+from lstops.step.digest import sha256_file
 from lstops.step.manifest import full_state
 from lstops.step.model import ArtifactKind
 
@@ -31,12 +32,13 @@ def find_contents(session: Session, word: str, layout: Layout) -> tuple[Content,
     word : str
         A path (absolute, or relative to the site's base or to the working directory), also of a published file, of a
         published version or its `current`, of a file in a folder that a step made, or of a copy elsewhere (found by
-        its content); a digest or its first six or more digits; the name of a production (its models and responses).
+        its content, a whole version and the small files in it by its description); a digest or its first six or more
+        digits; the name of a production (its models and responses).
 
     Raises
     ------
     DataError
-        If the catalogue knows nothing of that.
+        If the catalogue knows nothing of that, or it cannot be read.
     ConfigError
         If a digest is that of several contents at different paths.
     """
@@ -78,7 +80,7 @@ def _by_digest(session: Session, prefix: str) -> tuple[Content, ...]:
 
 
 def _by_path(session: Session, word: str, layout: Layout) -> tuple[Content, ...]:
-    absolute = next((p for p in (layout.base / word, Path(word).absolute()) if p.exists()), None)
+    absolute = next((p for p in (layout.base / word, Path(word).absolute()) if _exists(p)), None)
     relative = _relative(absolute or layout.base / word, layout)
     if relative is not None:
         if found := _stored(session, relative) or _in_a_folder(session, relative):
@@ -87,7 +89,30 @@ def _by_path(session: Session, word: str, layout: Layout) -> tuple[Content, ...]
             return found
     if absolute is None:
         return ()
-    return _by_digest(session, full_state(absolute).sha256)
+    if absolute.is_dir() and (relative is not None or any(p.is_dir() for p in absolute.iterdir())):
+        # no step makes or takes such a folder: reading all that is in it would find nothing
+        return _copy_of_version(session, absolute)
+    try:
+        return _by_digest(session, full_state(absolute).sha256) or _copy_of_version(session, absolute)
+    except OSError as error:
+        raise DataError(f"{absolute} cannot be read ({error.strerror}).", "check its permissions.") from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False  # too long, or no path at all
+
+
+def _copy_of_version(session: Session, path: Path) -> tuple[Content, ...]:
+    """The version that a folder elsewhere is a copy of, or a file in such a folder, by what its description says."""
+    folder = path if path.is_dir() else path.parent
+    about = bundle_of(folder)
+    listed = about.get("files", {}).get(path.name)
+    if not about or (path != folder and (listed is None or sha256_file(path) != listed["sha256"])):
+        return ()
+    return _by_digest(session, str(about.get("digest") or "-"))
 
 
 def _relative(path: Path, layout: Layout) -> str | None:

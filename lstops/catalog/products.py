@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, exists, func, literal_column, select, update
+from sqlalchemy import and_, any_, delete, exists, func, literal, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -133,6 +133,12 @@ def _run_of(subject: str) -> int | None:
     return int(number) if word == "run" and number.isdigit() else None
 
 
+def known_productions(session: Session) -> list[str]:
+    """Names of all productions that products are of, those of a version of several apart."""
+    names = session.scalars(select(ProductRow.production).where(ProductRow.production.is_not(None)).distinct())
+    return sorted({name for several in names for name in str(several).split(", ")})
+
+
 def products(
     session: Session,
     kind: str | None = None,
@@ -146,10 +152,16 @@ def products(
 ) -> list[ProductRow]:
     """Products, the newest first."""
     query = select(ProductRow).order_by(ProductRow.made_at.desc(), ProductRow.path).limit(limit)
-    wanted = {"kind": kind, "run_id": run_id, "production": production, "status": status}
+    wanted = {"kind": kind, "run_id": run_id, "status": status}
     for column, value in wanted.items():
         if value is not None:
             query = query.where(getattr(ProductRow, column) == value)
+    if production is not None:
+        # a version may be of several, which the list of its folder names one after the other
+        several = and_(
+            ProductRow.kind == BUNDLE, literal(production) == any_(func.string_to_array(ProductRow.production, ", "))
+        )
+        query = query.where(or_(ProductRow.production == production, several))
     if night is not None:
         query = query.where(ProductRow.night == night.date)
     if ids is not None:

@@ -16,7 +16,16 @@ from rich.text import Text
 
 from lstops.catalog.database import catalog_session
 from lstops.catalog.node_use import CULMINATION, NodeUse, node_use
-from lstops.catalog.products import BESIDE, BUNDLE, CANDIDATE, CURRENT, SUPERSEDED, WITHDRAWN, products
+from lstops.catalog.products import (
+    BESIDE,
+    BUNDLE,
+    CANDIDATE,
+    CURRENT,
+    SUPERSEDED,
+    WITHDRAWN,
+    known_productions,
+    products,
+)
 from lstops.catalog.story import Story, facts_of
 from lstops.catalog.trace import Content, Graph, ancestors, descendants
 from lstops.errors import ConfigError
@@ -32,6 +41,8 @@ SiteFile = Annotated[str | None, typer.Option("--site", help="Site file; default
 _WIDE = 4000
 _KINDS = (*(kind.value for kind in ArtifactKind), BUNDLE)
 _STATES = (CANDIDATE, CURRENT, BESIDE, SUPERSEDED, WITHDRAWN)
+#: so many names are proposed
+_NAMED = 12
 _COLUMNS = ("made_at", "kind", "status", "run", "night", "production", "path", "sha256", "notice")
 
 
@@ -80,6 +91,8 @@ def products_list(
             ids=None if use is None else use.without | use.unknown,
             limit=limit,
         )
+        if production is not None and not rows:
+            _require("production", production, tuple(known_productions(session)))
     found = [facts_of(row) | _node_facts(row.id, without_node, use) for row in rows]
     columns = (*_COLUMNS, "node") if use is not None else _COLUMNS
     if output is OutputFormat.JSON:
@@ -98,7 +111,8 @@ def _require(option: str, value: str | None, known: tuple[str, ...]) -> None:
         return
     best = nearest(value, known)
     raise ConfigError(
-        f"there is no {option} {value!r}.", f"did you mean {best}?" if best else f"use one of {', '.join(known)}."
+        f"there is no {option} {value!r}.",
+        f"did you mean {best}?" if best else f"use one of {', '.join(known[:_NAMED]) or 'none yet'}.",
     )
 
 
@@ -111,7 +125,10 @@ def _node_facts(product_id: int, node: str | None, use: NodeUse | None) -> dict[
 
 def _table(found: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
     shown = [c for c in columns if c in ("made_at", "kind", "status", "path") or any(row[c] for row in found)]
-    table = Table(*shown)
+    table = Table()
+    for name in shown:
+        # a path that is cut cannot be handed to the next command
+        table.add_column(name, overflow="fold" if name in ("path", "notice") else "ellipsis")
     for row in found:
         cells = {**row, "made_at": row["made_at"][:16].replace("T", " "), "sha256": row["sha256"][:12]}
         table.add_row(*(Text("" if cells[c] is None else str(cells[c])) for c in shown))
