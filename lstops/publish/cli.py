@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lstops.errors import ConfigError, ProductInvalid
+from lstops.errors import ConfigError, LstOpsError, ProductInvalid
 from lstops.publish.model import CURRENT, VersionInfo, VersionState
 from lstops.publish.notices import checked_words
 from lstops.publish.versions import (
@@ -91,7 +91,8 @@ def withdraw(
     site: SiteFile = None,
 ) -> None:
     """Withdraw a version: it stays, with a notice, and `current` leaves it."""
-    layout = _layout(load_site(site))
+    loaded = load_site(site)
+    layout = _layout(loaded)
     folder, name = split_version(_relative(version, layout))
     done = withdraw_version(folder, name, author, reason, layout)
     typer.echo(f"{folder}/{name} is withdrawn; {CURRENT} is {done.current or 'nothing'}")
@@ -99,7 +100,7 @@ def withdraw(
         current = current_version(layout.absolute(changed)) or "nothing"
         typer.echo(f"what it had replaced may be used again: {CURRENT} of {changed} is {current}")
     for changed in (folder, *done.freed):
-        _record(layout, changed)
+        _record(loaded, changed)
     _tell_others(f"{folder}/{name}")
 
 
@@ -124,26 +125,44 @@ def supersede(
 
     A new version of the same folder supersedes the older ones by itself.
     """
-    layout = _layout(load_site(site))
+    loaded = load_site(site)
+    layout = _layout(loaded)
     folder, name = split_version(_relative(version, layout))
     other = _relative(by, layout)
     done = supersede_version(folder, name, other, author, reason, layout)
     typer.echo(f"{folder}/{name} is superseded by {done.by}; {CURRENT} is {done.current or 'nothing'}")
     for changed in dict.fromkeys([folder, split_version(other)[0]]):
-        _record(layout, changed)
+        _record(loaded, changed)
 
 
 def _relative(version: str, layout: Layout) -> str:
     return layout.relative(layout.base / version).rstrip("/")
 
 
-def _record(layout: Layout, folder: str) -> None:
+def _record(site: Site, folder: str) -> None:
     """Bring the catalogue to what the folder says; the same command again does it if this one dies before."""
     from lstops.catalog.bundles import record_versions
     from lstops.catalog.database import catalog_session
 
     with catalog_session() as session:
-        record_versions(session, layout, folder)
+        record_versions(session, _layout(site), folder)
+    _renew_report(site, folder)
+
+
+def _renew_report(site: Site, folder: str) -> None:
+    """A night's report that is there would go on saying that the version is published."""
+    from lstops.night import Night
+    from lstops.operations.report import report_file, write_report
+
+    try:
+        night = Night.parse(folder.split("/")[1])
+    except ConfigError:
+        return  # of a request, which has no report
+    if report_file(site, night).exists():
+        try:
+            write_report(site, night)
+        except LstOpsError as error:
+            typer.echo(f"the report of {night.iso} could not be made anew: {error}", err=True)
 
 
 @app.command("list")

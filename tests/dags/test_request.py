@@ -22,10 +22,11 @@ from lstops.night import Night
 from lstops.operations.nightly import ingest, judge, layout_of
 from lstops.operations.reduction import plan_collection, plan_reduction
 from lstops.operations.reduction import publish as publish_night
-from lstops.operations.report import make_report
+from lstops.operations.report import make_report, write_report
 from lstops.operations.request import build_plan, plan_measurement, store_plan
 from lstops.operations.request_bundle import collect, publish
 from lstops.operations.request_cli import app
+from lstops.publish.cli import withdraw_app
 from lstops.publish.withdraw import withdraw
 from lstops.quality.overlay import OverlayAction
 from lstops.reduction.cuts import load_cuts
@@ -325,6 +326,11 @@ def test_a_bundle_that_is_refused_stops_only_itself(site: Site) -> None:
     runs = sorted(int(p.name[-10:-5]) for p in layout.absolute(first).glob("dl3*"))
     withdraw(first.rpartition("/")[0], "v0001", "Ana", "clouds", layout)
     (ended,) = make_report(site, NIGHT).ended
+    # by hand it is on the page at once
+    page = write_report(site, NIGHT)
+    page.write_text("as before")
+    CliRunner().invoke(withdraw_app, [first, "--author", "Ana", "--reason", "clouds"], catch_exceptions=False)
+    assert "withdrawn by Ana: clouds" in page.read_text()
     assert (ended.path, ended.words, list(ended.runs)) == (first, "withdrawn by Ana: clouds", runs)
 
     told: list[str] = []
