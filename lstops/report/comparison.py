@@ -37,8 +37,8 @@ def headline(comparison: Comparison) -> str:
     nights = len({pair.night for pair in comparison.pairs})
     said = f"{plural(nights, 'night')}: {new.hours:.2f} h in {plural(new.runs, 'run')}, before {old.hours:.2f} h in "
     said += plural(old.runs, "run")
-    if old.flux and new.flux is not None:
-        said += f"; mean flux {new.flux / old.flux:.3f} of what it was"
+    if comparison.ratio is not None:
+        said += f"; mean flux {comparison.ratio:.3f} of what it was"
     if comparison.unfinished:
         said += f"; {plural(len(comparison.unfinished), 'night')} not finished"
     return f"{said}."

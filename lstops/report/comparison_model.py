@@ -71,7 +71,7 @@ class Stopped(Frozen):
 
 
 class Total(Frozen):
-    """Of one side, over all nights; flux is the mean, weighted with the errors."""
+    """Of one side, over all nights; flux is the mean, weighted with the errors, if all is of one source."""
 
     runs: int
     hours: float
@@ -107,13 +107,29 @@ class Comparison(Frozen):
     @property
     def totals(self) -> tuple[Total, Total]:
         """Old and new."""
-        return total([p.old for p in self.pairs if p.old]), total([p.new for p in self.pairs if p.new])
+        measured = {p.source for p in self.pairs for side in (p.old, p.new) if side and side.flux is not None}
+        alike = len(measured) <= 1
+        return total([p.old for p in self.pairs if p.old], alike), total([p.new for p in self.pairs if p.new], alike)
+
+    @property
+    def ratio(self) -> float | None:
+        """Flux, new to old: the mean of the pairs that have both, weighted with the relative errors of the old one.
+
+        Not that of the totals: a night that only one of them has, or another source, would change it.
+        """
+        found = [
+            (pair.ratio, (pair.old.flux / pair.old.flux_error) ** 2)
+            for pair in self.pairs
+            if pair.ratio is not None and pair.old and pair.old.flux and pair.old.flux_error
+        ]
+        norm = sum(weight for _, weight in found)
+        return sum(ratio * weight for ratio, weight in found) / norm if norm else None
 
 
-def total(sides: Iterable[Side]) -> Total:
-    """Sum up versions; a flux without error does not count."""
+def total(sides: Iterable[Side], alike: bool = True) -> Total:
+    """Sum up versions; a flux without error does not count, nor does any if they are not all `alike`, of one source."""
     found = list(sides)
-    weights = [(s.flux, s.flux_error**-2) for s in found if s.flux is not None and s.flux_error]
+    weights = [(s.flux, s.flux_error**-2) for s in found if alike and s.flux is not None and s.flux_error]
     norm = sum(weight for _, weight in weights)
     return Total(
         runs=sum(len(side.runs) for side in found),

@@ -46,6 +46,17 @@ def test_numbers_of_both_sides() -> None:
     assert headline(found) == ("2 nights: 0.80 h in 3 runs, before 0.60 h in 2 runs; mean flux 1.250 of what it was.")
 
 
+def test_a_source_that_only_one_side_has_does_not_change_the_flux_of_the_other() -> None:
+    bright = Pair(night="20240115", source="Crab", old=side("v1", (1,), 0.6, 4e-10), new=side("v2", (1,), 0.6, 4e-10))
+    faint = Pair(night="20240115", source="Mrk 421", old=side("v1", (2,), 0.6, 1e-11), new=None)
+    found = comparison(bright, faint)
+    assert found.ratio == pytest.approx(1.0)
+    assert "mean flux 1.000 of what it was" in headline(found)
+    assert [t.flux for t in found.totals] == [None, None], "a mean over sources says nothing"
+    night = Pair(night="20240116", source="Crab", old=side("v1", (3,), 0.6, 8e-10), new=None)
+    assert comparison(bright, night).ratio == pytest.approx(1.0)
+
+
 def test_the_page_says_everything_and_runs_nothing() -> None:
     stopped = Stopped(night="20240116", subject="run 8", cause="outside the nodes.", remedy="produce test nodes.")
     page = comparison_page(comparison(*PAIRS, stopped=(stopped,), unfinished=("2024-01-17",)))
