@@ -29,7 +29,7 @@ def reprocess(
     """Show which nights a reprocessing has, and start it: the DAG `reprocessing` of the Airflow that is up."""
     from lstops.errors import ConfigError
     from lstops.operations.reprocessing import preview
-    from lstops.operations.request_cli import URL, airflow_client, start
+    from lstops.operations.request_cli import URL, airflow_client, own_file, start
     from lstops.reduction.reprocessing import parse_reprocessing
     from lstops.site.model import load_site
 
@@ -37,8 +37,8 @@ def reprocess(
         {
             "since": since,
             "until": until,
-            "profile": profile,
-            "cuts": cuts,
+            "profile": own_file(profile),
+            "cuts": own_file(cuts),
             "pipeline_version": pipeline_version,
             "lstchain_version": lstchain_version,
             "make_current": make_current,

@@ -59,10 +59,10 @@ def reduce(
             "until": until,
             "zd_min_deg": zd_min,
             "zd_max_deg": zd_max,
-            "profile": profile,
+            "profile": own_file(profile),
             "production": production,
             "nsb_tolerance_ghz": nsb_tolerance,
-            "cuts": cuts,
+            "cuts": own_file(cuts),
             "intensity_per_run": intensity_per_run,
         }
     )
@@ -81,6 +81,11 @@ def reduce(
         return
     started = start(client, DAG, request.name, request.model_dump(mode="json"))
     typer.echo(f"started {DAG}, run {started}; the bundle will be in DL3/requests/{request.name}")
+
+
+def own_file(word: str | None) -> str | None:
+    """A profile or cut set by name as it is, a file by its whole path: the DAG runs in another folder."""
+    return str(Path(word).absolute()) if word and Path(word).suffix in (".json", ".yaml", ".yml") else word
 
 
 def start(client: AirflowClient, dag: str, name: str, conf: Mapping[str, Any], also: Sequence[str] = ()) -> str:

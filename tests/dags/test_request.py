@@ -386,6 +386,17 @@ def test_a_request_of_rejected_runs_says_so_and_starts_nothing(site: Site) -> No
     assert not layout_of(site).absolute("lstops/plans").exists()
 
 
+def test_a_file_of_one_s_own_is_found_wherever_the_dag_runs(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.json").write_text(load_cuts(site.cuts).text)
+    monkeypatch.chdir(tmp_path)
+    words = ["--target", TARGET, "--zd-max", "33.5", "--cuts", "own.json"]
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    (stored,) = layout_of(site).absolute("lstops/plans").iterdir()
+    assert load_plan(stored / "plan.json").context["request"]["cuts"] == str(tmp_path / "own.json")
+
+
 def test_the_command_line_shows_and_stores(site: Site) -> None:
     words = ["--target", TARGET, "--zd-max", "33.5"]
     shown = CliRunner().invoke(app, [*words, "--dry-run"], catch_exceptions=False)
