@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,7 +31,7 @@ from lstops.reduction.jobs import ModelSet, RunJob, with_nearest_node
 from lstops.reduction.plan import CUTS_FILE
 from lstops.reduction.pointing import mean_azimuth_deg
 from lstops.reduction.refusal import split_runs
-from lstops.site.layout import Layout
+from lstops.site.layout import Layout, parse_run_file
 from lstops.site.model import Site
 from lstops.step.manifest import Manifest, ManifestStore
 from lstops.step.model import ArtifactKind
@@ -266,23 +267,38 @@ def night_with_good_time(session: Session, night: Night, profile: Profile) -> Ru
     return answer if profile.subruns is None else with_good_time(session, answer)
 
 
-def subruns_to_drop(session: Session, answer: RunList) -> dict[int, tuple[int, ...]]:
+def subruns_to_drop(site: Site, session: Session, answer: RunList) -> dict[int, tuple[int, ...]]:
     """Subruns whose events are left out, by run number; runs that are whole are not named.
 
-    They are those outside the good time of the run. A run that is not good even after that, but was taken by a
-    person's decision, loses only the subruns that people dropped.
+    They are those outside the good time of the run, among them those that have a DL1 file and are not in the data
+    check: nobody has judged them. A run that is not good even after that, but was taken by a person's decision, loses
+    only the subruns that people dropped.
     """
     good, found = answer.good_time or {}, {}
     taken = answer.selected | answer.selected_as_whole
     runs = (set(good) | set(answer.overlay)) & set(answer.history.table.run_number[taken].tolist())
     subruns = load_subruns(session, runs=sorted(runs), columns=["run_number", "subrun"]) if runs else None
+    on_disk = _subruns_on_disk(site, answer, runs & set(good))
     for run in sorted(runs):
         people = {number for record in answer.overlay.get(run, ()) if record.active for number in record.subruns}
         known = subruns.subrun[subruns.run_number == run] if subruns is not None else np.empty(0, dtype=int)
         cut = good.get(run)
         if cut is not None and cut.selected:
             kept = {n for part in cut.time.intervals for n in range(part.first_subrun, part.last_subrun + 1)}
-            people |= set(known.tolist()) - kept
+            people |= (set(known.tolist()) | on_disk.get(run, set())) - kept
         if people:
             found[run] = tuple(sorted(people))
+    return found
+
+
+def _subruns_on_disk(site: Site, answer: RunList, runs: Collection[int]) -> dict[int, set[int]]:
+    """Subruns with a DL1 file of their own, by run number; each night's folder is listed once."""
+    layout, nightly, table = layout_of(site), site.nightly, answer.history.table
+    found: dict[int, set[int]] = defaultdict(set)
+    for night in np.unique(table.night[np.isin(table.run_number, list(runs))]).tolist():
+        folder = layout.absolute(layout.dl1_dir(Night.parse(night), nightly.pipeline_version, nightly.tailcut))
+        for path in folder.glob("dl1_LST-1.Run?????.????.h5"):
+            name = parse_run_file(path.name)
+            if name.subrun is not None:
+                found[name.run].add(name.subrun)
     return found

@@ -207,7 +207,7 @@ def build_plan(site: Site, request: ReductionRequest) -> RequestPlan:
     with catalog_session() as session:
         found = answer(session, profile, request)
         known = usable_productions(session, request)
-        dropped = subruns_to_drop(session, found.runs)
+        dropped = subruns_to_drop(site, session, found.runs)
         rows = {night: {row.run_id: row for row in night_runs(session, night)} for night in found.nights}
     matching = Matching(known, _tolerance_ghz(site, request), cuts, dropped)
     causes, plans = not_taken(found, request), []

@@ -274,6 +274,17 @@ def test_dropped_subruns_and_what_says_which_events_they_are(site: Site) -> None
     assert made.plan.stage("dl3").steps[1].primary.expect["dropped_subruns"] == [3, 4]
 
 
+def test_a_subrun_that_nobody_judged_is_left_out(site: Site) -> None:
+    """The data check of its last subrun failed; its events are in the run-wise DL1 all the same."""
+    assert "dropped_subruns" not in build_plan(site, REQUEST).plan.context["runs"]["1607"]
+    for subrun in (0, 1, 999):
+        write(site, layout_of(site).dl1_subrun(NIGHT, "v0.12", "tailcut84", 1607, subrun), "events")
+    made = build_plan(site, REQUEST)
+    assert made.causes == {}
+    assert made.plan.context["runs"]["1607"]["dropped_subruns"] == [999]
+    assert "dropped_subruns" not in made.plan.context["runs"]["1609"]
+
+
 def test_a_run_is_kept_without_its_bad_subruns(site: Site) -> None:
     request = ReductionRequest(target=TARGET, zd_min_deg=43.5, zd_max_deg=44)
     assert "subruns 11,23,26,31" in build_plan(site, request).causes[f"run {FLASHED}"][0]
