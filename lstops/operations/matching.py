@@ -18,6 +18,7 @@ from lstops.catalog.tables import ProductionRow, RunRow
 from lstops.errors import DataError, LstOpsError
 from lstops.night import Night, Run
 from lstops.nsb.finder import RunNsb
+from lstops.nsb.tailcuts import Tailcut
 from lstops.operations.nightly import layout_of, read_nsb
 from lstops.operations.run_match import Available, line_to_request, match_production, require_pointing
 from lstops.production.grid import Particle, line_in_path, particle_in_path
@@ -109,7 +110,8 @@ def _job(
             f"run {run.number} has no source with coordinates in the run catalogue.",
             "add the source to the site's target list or the run to the run catalogue.",
         )
-    dl1 = layout.dl1_run(night, nightly.pipeline_version, nightly.tailcut, run.number)
+    dl1 = layout.dl1_run(night, nightly.pipeline_version, production.tailcut, run.number)
+    _require_cleaning(site, dl1, run.number, production)
     _require_version(layout, dl1, run.number, nightly.lstchain_version)
     start_s, ra_deg, dec_deg = _where_and_when(row)
     middle_s = start_s + (row.quantities.get("elapsed_time_s") or 0.0) / 2
@@ -124,7 +126,8 @@ def _job(
         middle_unix_s=middle_s,
         models=models_of(production),
         irfs=irf_nodes(layout, production, cuts),
-        dropped=_dropped_files(site, night, run.number, dropped),
+        dropped=_dropped_files(site, night, run.number, dropped, production.tailcut),
+        tailcut=production.tailcut,
     )
     return with_nearest_node(job, nightly.nearest_irf_node_within_deg)
 
@@ -137,6 +140,28 @@ def _where_and_when(row: RunRow) -> tuple[float, float, float]:
         unknown = ", ".join(name for name, value in known.items() if value is None or not math.isfinite(value))
         raise DataError(f"run {row.run_id}: {unknown} is not known, its azimuth neither.", "look at its data check.")
     return start_s, ra_deg, dec_deg
+
+
+def _require_cleaning(site: Site, dl1: str, run: int, production: ProductionRow) -> None:
+    """The images of a run must be cleaned as those that its models were trained with.
+
+    The first pass over a night has the standard cleaning; of a bright sky lstosa makes DL1 anew in another folder.
+    """
+    from lstops.step.verify.dl1 import cleaned_with
+
+    layout, wanted = layout_of(site), Tailcut.parse(production.tailcut)
+    path = layout.absolute(dl1)
+    if production.tailcut != site.nightly.tailcut and not path.exists():
+        raise DataError(
+            f"run {run} needs images cleaned with {wanted}, as those of {production.name}, and {dl1} does not exist.",
+            f"have it made with {layout.tailcuts(run)[0]} (lstchain_dl1ab, as lstosa does), or exclude the run.",
+        )
+    found = cleaned_with(path)
+    if found is not None and found != wanted:
+        raise DataError(
+            f"the images of {dl1} are cleaned with {found}, those of {production.name} with {wanted}.",
+            "have the DL1 made again with the cleaning of its folder, or exclude the run.",
+        )
 
 
 def _require_version(layout: Layout, dl1: str, run: int, wanted: str) -> None:
@@ -165,18 +190,20 @@ def models_of(production: ProductionRow) -> ModelSet:
     )
 
 
-def _dropped_files(site: Site, night: Night, run: int, subruns: Sequence[int]) -> tuple[str, ...]:
-    """The subrun-wise DL1 files that say which events are left out."""
-    layout, nightly = layout_of(site), site.nightly
-    files = [layout.dl1_subrun(night, nightly.pipeline_version, nightly.tailcut, run, n) for n in subruns]
-    missing = [n for n, path in zip(subruns, files, strict=True) if not layout.absolute(path).exists()]
-    if missing:
-        raise DataError(
-            f"run {run}: subruns {subrun_words(missing)} shall be left out, and their subrun-wise DL1 files, which "
-            f"say which events those are, are not in {nightly.tailcut}.",
-            "bring the subrun-wise files back, revoke the decision, or exclude the run.",
-        )
-    return tuple(files)
+def _dropped_files(site: Site, night: Night, run: int, subruns: Sequence[int], tailcut: str) -> tuple[str, ...]:
+    """The subrun-wise DL1 files that say which events are left out: of whichever cleaning, the events are the same."""
+    layout, nightly, missing = layout_of(site), site.nightly, []
+    for folder in dict.fromkeys((nightly.tailcut, tailcut)):
+        files = [layout.dl1_subrun(night, nightly.pipeline_version, folder, run, n) for n in subruns]
+        missing = [n for n, path in zip(subruns, files, strict=True) if not layout.absolute(path).exists()]
+        if not missing:
+            return tuple(files)
+    folders = " or ".join(dict.fromkeys((nightly.tailcut, tailcut)))
+    raise DataError(
+        f"run {run}: subruns {subrun_words(missing)} shall be left out, and their subrun-wise DL1 files, which "
+        f"say which events those are, are not in {folders}.",
+        "bring the subrun-wise files back, revoke the decision, or exclude the run.",
+    )
 
 
 def zenith_deg(row: RunRow) -> float:

@@ -56,6 +56,8 @@ class RunJob:
         Smallest LIVETIME / ONTIME of the DL3.
     dropped : tuple of str
         Subrun-wise DL1 files whose events are left out of the DL3, relative to the site's base.
+    tailcut : str
+        Folder of its image cleaning, that of its models ("tailcut1005"); empty: the night's.
     """
 
     run: int
@@ -71,6 +73,7 @@ class RunJob:
     nearest_deg: float | None = None
     min_live_fraction: float = 0.5
     dropped: tuple[str, ...] = ()
+    tailcut: str = ""
 
     @property
     def dropped_subruns(self) -> tuple[int, ...]:

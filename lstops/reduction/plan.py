@@ -172,7 +172,8 @@ def dl3_path(job: RunJob, request: NightRequest, layout: Layout) -> str:
 
 def dl2_path(job: RunJob, request: NightRequest, layout: Layout) -> str:
     """Where the DL2 of a run is made, relative to the base."""
-    return layout.dl2_run(request.night, request.pipeline_version, request.tailcut, job.models.level_ghz, job.run)
+    tailcut = job.tailcut or request.tailcut
+    return layout.dl2_run(request.night, request.pipeline_version, tailcut, job.models.level_ghz, job.run)
 
 
 def _dl2(job: RunJob, request: NightRequest, site: Site, layout: Layout) -> Step:

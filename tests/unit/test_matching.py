@@ -22,26 +22,29 @@ from lstops.reduction.cuts import load_cuts
 from lstops.reduction.jobs import RunJob
 from lstops.site.model import Site
 
+from . import products
 
-def registered(name: str, level: float, line: str = "dec_2276") -> ProductionRow:
+
+def registered(name: str, level: float, line: str = "dec_2276", tailcut: str = "tailcut84") -> ProductionRow:
     return ProductionRow(
-        name=name, line=line, lstchain_version="0.12.3", tailcut="tailcut84", nsb_level_ghz=level,
+        name=name, line=line, lstchain_version="0.12.3", tailcut=tailcut, nsb_level_ghz=level,
         models_path="models/x", models_sha256="ab" * 32, irf_dir="mc/IRF/x", config={}, facts={"config_path": "x"},
     )  # fmt: skip
 
 
 def match(
-    site: Site, sources: Mapping[int, RunSource | None], declination: float | None = 22.0
+    site: Site, sources: Mapping[int, RunSource | None], declination: float | None = 22.0, tailcut: str = "tailcut84"
 ) -> tuple[tuple[RunJob, ...], Causes]:
     """Runs of equal NSB against one production."""
     night = Night.parse("20240115")
     for run in sources:
         config, log = (layout_of(site).absolute(path) for path in layout_of(site).tailcuts(run))
         config.parent.mkdir(parents=True, exist_ok=True)
-        levels = {"picture_thresh": 8, "boundary_thresh": 4}
+        cleaning = Tailcut.parse(tailcut)
+        levels = {"picture_thresh": cleaning.picture_pe, "boundary_thresh": cleaning.boundary_pe}
         config.write_text(json.dumps({"tailcuts_clean_with_pedestal_threshold": levels}))
         log.write_text("Additional NSB rate (over dark MC): 0.15 p.e./ns\n")
-    production = registered("p", 0.15)
+    production = registered("p", 0.15, tailcut=tailcut)
     runs = [Run(run, night, RunType.DATA, 1, None, source) for run, source in sources.items()]
     matching = Matching(Available((production,)), 0.1, load_cuts())
     rows = {run: RunRow(run_id=run, quantities={"mean_dec_deg": declination}) for run in sources}
@@ -64,6 +67,29 @@ def test_a_run_whose_start_is_not_known_blocks_only_itself(tmp_path: Path) -> No
     assert jobs == ()
     assert set(causes) == {"run 1", "run 2"}
     assert "start_s, mean_ra_deg is not known" in causes["run 2"][0]
+
+
+def test_a_bright_sky_needs_dl1_of_its_own_cleaning(tmp_path: Path) -> None:
+    """Models of images cleaned with 12/6 are not for those of the first pass over the night."""
+    site, source = make_site(tmp_path), {7: RunSource("Crab", 83.6, 22.0)}
+    first, own = (
+        layout_of(site).absolute(layout_of(site).dl1_run(Night.parse("20240115"), "v0.12", folder, 7))
+        for folder in ("tailcut84", "tailcut1206")
+    )
+    for path in (first, own):
+        path.parent.mkdir(parents=True)
+    products.dl1(first, run=7)
+    cause, remedy = match(site, source, tailcut="tailcut1206")[1]["run 7"]
+    assert "needs images cleaned with 12/6" in cause
+    assert "tailcut1206/dl1_LST-1.Run00007.h5 does not exist" in cause
+    assert "auxiliary/TailCuts/dl1ab_Run00007.json" in remedy
+    products.dl1(own, run=7)
+    for picture, words in ((8, "are cleaned with 8/6, those of p with 12/6"), (12, "start_s")):
+        with tables.open_file(str(own), "a") as file:
+            levels = {"picture_thresh": picture, "boundary_thresh": 6}
+            config = json.dumps({"tailcuts_clean_with_pedestal_threshold": levels})
+            file.root.dl1.event.telescope.parameters.LST_LSTCam.attrs["config"] = config
+        assert words in match(site, source, tailcut="tailcut1206")[1]["run 7"][0]
 
 
 def test_dl1_of_another_version_of_lstchain_is_named(tmp_path: Path) -> None:

@@ -209,6 +209,12 @@ def test_a_night(site: Site) -> None:
     assert plan.plan_id == plan_night(night(job(2001), job(2002)), site).plan_id
 
 
+def test_dl2_lies_in_the_folder_of_the_cleaning_of_its_images(site: Site) -> None:
+    plan = plan_night(night(job(2001), job(2002, tailcut="tailcut1206")), site)
+    folders = [step.primary.path.split("/")[3] for step in plan.stage("dl2").steps]
+    assert folders == ["tailcut84", "tailcut1206"]
+
+
 def test_a_run_without_some_subruns(site: Site) -> None:
     files = tuple(f"DL1/20240115/v0.12/tailcut84/dl1_LST-1.Run02001.{n:04d}.h5" for n in (12, 3))
     plan = plan_night(night(job(dropped=files), job(2002)), site)

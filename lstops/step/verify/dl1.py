@@ -6,6 +6,7 @@ and `simulation` (True: simulated).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import tables
 
 from lstops.errors import DataError
+from lstops.nsb.tailcuts import Tailcut
 from lstops.step.model import Output
 from lstops.step.verify.common import Facts, InputFacts, check_count, refuse
 from lstops.step.verify.hdf5 import chunks, missing_columns, opened, root_attribute, rows, table
@@ -31,6 +33,17 @@ def made_by(path: Path) -> str | None:
         with opened(path) as file:
             return root_attribute(file, "LSTCHAIN_VERSION")
     except DataError:
+        return None
+
+
+def cleaned_with(path: Path) -> Tailcut | None:
+    """Cleaning of the images of data, as the configuration in the table says; None if there is none."""
+    try:
+        with opened(path) as file:
+            config = json.loads(table(file, PARAMETERS).attrs["config"])
+        levels = config.get("tailcuts_clean_with_pedestal_threshold") or config["tailcut"]
+        return Tailcut(int(levels["picture_thresh"]), int(levels["boundary_thresh"]))
+    except (DataError, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
