@@ -38,12 +38,15 @@ def made_by(path: Path) -> str | None:
 
 def cleaned_with(path: Path) -> Tailcut | None:
     """Cleaning of the images of data, as the configuration in the table says; None if there is none."""
+    import h5py
+
     try:
-        with opened(path) as file:
-            config = json.loads(table(file, PARAMETERS).attrs["config"])
+        # PyTables would unpickle an attribute that is no text
+        with h5py.File(path, "r") as file:
+            config = json.loads(file[PARAMETERS].attrs["config"])
         levels = config.get("tailcuts_clean_with_pedestal_threshold") or config["tailcut"]
         return Tailcut(int(levels["picture_thresh"]), int(levels["boundary_thresh"]))
-    except (DataError, KeyError, TypeError, ValueError, AttributeError):
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
