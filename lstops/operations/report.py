@@ -56,6 +56,8 @@ from lstops.step.plans import load_plan
 _DRAWN = ("run_number", "subrun", "time_s", "elapsed_time_s", "r422")
 #: fewer extrapolated events are not worth a word
 _NOTED_SHARE = 0.01
+#: a subrun has about ten seconds
+_LOST_S = 5.0
 
 
 def write_report(site: Site, night: Night) -> Path:
@@ -150,7 +152,8 @@ def _runs(
     causes = {q.subject: Quarantine(q.stage, q.cause, q.remedy) for q in blocked}
     states = _product_states(site, layout, reduction)
     used = reduction.context["runs"] if reduction else {}
-    noted = notes_of_dl2(layout, reduction)
+    elapsed_s = {row.run_id: float(row.quantities.get("elapsed_time_s") or 0.0) for row in rows}
+    noted = notes_of_dl2(layout, reduction, elapsed_s)
     models = {int(run): _models(about, noted.get(int(run), "")) for run, about in used.items()}
     found = []
     for run in summary:
@@ -184,23 +187,31 @@ def _models(about: Mapping[str, Any], noted: str) -> str:
     return "; ".join(filter(None, (str(about["production"]), about.get("responses"), noted)))
 
 
-def notes_of_dl2(layout: Layout, reduction: Plan | None) -> dict[int, str]:
-    """What a person has to know of the DL2 of a plan's runs: extrapolation in zenith and interruptions, by run."""
+def notes_of_dl2(layout: Layout, reduction: Plan | None, elapsed_s: Mapping[int, float]) -> dict[int, str]:
+    """What a person has to know of the DL2 of a plan's runs, by run.
+
+    Extrapolation in zenith, interruptions, and less time than the data check has (`elapsed_s`): a merge lost subruns.
+    """
     store, found = ManifestStore(layout.manifests), {}
     for step in reduction.steps() if reduction else ():
         manifest = store.read(step.primary.path) if step.primary.kind is ArtifactKind.DL2 else None
         record = manifest.output(step.primary.path) if manifest else None
-        if record is not None and (words := _unusual(record.facts)):
-            found[int(step.subject.removeprefix("run "))] = words
+        run = int(step.subject.removeprefix("run "))
+        if record is not None and (words := _unusual(record.facts, elapsed_s.get(run, 0.0))):
+            found[run] = words
     return found
 
 
-def _unusual(facts: Mapping[str, Any]) -> str:
+def _unusual(facts: Mapping[str, Any], elapsed_s: float) -> str:
+    from lstops.step.verify.dl3_times import recorded_s
+
     words, share = [], facts.get("extrapolated", 0) / facts["events"]
     if share >= _NOTED_SHARE:
         words.append(f"{share:.0%} of the events beyond the training nodes on their side of culmination: extrapolated")
     if lost := facts.get("breaks_unix_s"):
         words.append(f"interrupted for {sum(stop - start for start, stop in lost):.0f} s")
+    if {"t_start", "t_stop"} <= set(facts) and (there_s := recorded_s(facts)) < elapsed_s - _LOST_S:
+        words.append(f"its DL1 holds {there_s:.0f} s, the data check {elapsed_s:.0f} s: were all subruns merged?")
     return "; ".join(words)
 
 

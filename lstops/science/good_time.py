@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstops.errors import DataError
-from lstops.step.verify.dl3_times import DROPPED_CARD, breaks
+from lstops.step.verify.dl3_times import BREAK_S, DROPPED_CARD, breaks
 
 #: event_type of showers in lstchain's tables; lstchain's effective time counts these only
 SHOWER = 32
@@ -118,8 +118,10 @@ def good_intervals(
     Raises
     ------
     DataError
-        If the events between dropped subruns are too few to tell the dead time, or an interruption follows another.
+        If the events between dropped subruns are too few to tell the dead time, an interruption follows another, or
+        the time goes back.
     """
+    _require_order(times_s)
     intervals = []
     for rows in split_at(times_s, dropped):
         span = Span(float(times_s[rows].min()), float(times_s[rows].max()))
@@ -133,6 +135,18 @@ def good_intervals(
         effective_s, elapsed_s = effective_time(times_s[rows], delta_t_s[rows])
         intervals += [Interval(part, effective_s / elapsed_s) for part in _parts(times_s[rows])]
     return tuple(intervals)
+
+
+def _require_order(times_s: NDArray[np.float64]) -> None:
+    """A subrun that was merged twice doubles the events of its time; lstchain's live time does not notice."""
+    back = np.flatnonzero(np.diff(times_s) < -BREAK_S)
+    if len(back):
+        before, after = times_s[back[0]], times_s[back[0] + 1]
+        raise DataError(
+            f"the time of the showers goes back by {before - after:.3f} s, from {before:.3f} s since 1970: a subrun is "
+            "in the file twice, or the clock jumped.",
+            "merge the run's DL1 again from its own subruns; if the clock jumped, drop that part of the run.",
+        )
 
 
 def _parts(times_s: NDArray[np.float64]) -> list[Span]:

@@ -72,6 +72,16 @@ def test_an_interruption_is_no_good_time() -> None:
         good_intervals(alone, alone, [], half_dead)
 
 
+def test_a_subrun_that_was_merged_twice() -> None:
+    """The span of the run is as it was, its middle has twice the events."""
+    times = np.concatenate([TIMES[:202], TIMES[101:]])
+    with pytest.raises(DataError, match=r"goes back by 10\.000 s, from 30\.000 s .*: a subrun is in the file twice"):
+        good_intervals(times, times, [], half_dead)
+    # where that part is dropped there is nothing to complain of
+    rest = np.delete(times, slice(101, 303))
+    assert len(good_intervals(rest, rest, [dropped(20, 30)], half_dead)) == 2
+
+
 def test_an_interval_from_the_first_to_the_last_of_a_few_selected_events(tmp_path: Path) -> None:
     """That of many is near enough to what was observed, and stays as lstchain wrote it."""
 

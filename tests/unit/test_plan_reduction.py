@@ -356,7 +356,7 @@ def test_what_a_person_has_to_know_of_the_dl2_of_runs(site: Site) -> None:
     plan, layout = plan_night(night(job(2001), job(2002), job(2003), job(2004)), site), Layout(site.base, site.work)
     facts: tuple[dict[str, object], ...] = (
         {"events": 1000, "extrapolated": 120, "breaks_unix_s": [[10.0, 21.0], [50.0, 60.5]]},
-        {"events": 1000, "extrapolated": 9, "breaks_unix_s": []},
+        {"events": 1000, "extrapolated": 9, "breaks_unix_s": [], "t_start": 5.0, "t_stop": 600.0},
         {"events": 1000},
     )
     for index, found in enumerate(facts):
@@ -367,8 +367,10 @@ def test_what_a_person_has_to_know_of_the_dl2_of_runs(site: Site) -> None:
     told = (
         "12% of the events beyond the training nodes on their side of culmination: extrapolated; interrupted for 22 s"
     )
-    assert notes_of_dl2(layout, plan) == {2001: told}
-    assert notes_of_dl2(layout, None) == {}
+    assert notes_of_dl2(layout, plan, {2001: 30.0, 2002: 599.0, 2003: 9.0}) == {2001: told}
+    lost = notes_of_dl2(layout, plan, {2002: 1200.0})[2002]
+    assert lost == "its DL1 holds 595 s, the data check 1200 s: were all subruns merged?"
+    assert notes_of_dl2(layout, None, {}) == {}
 
 
 def test_index_of_the_whole_runs(site: Site) -> None:
