@@ -27,7 +27,7 @@ from lstops.publish.model import Source
 from lstops.quality.profiles import Profile, load_profile
 from lstops.quality.request import SelectionRequest
 from lstops.quality.targets import load_targets
-from lstops.reduction.cuts import load_cuts
+from lstops.reduction.cuts import each_run, load_cuts
 from lstops.reduction.plan import NightRequest, plan_night
 from lstops.reduction.request import ReductionRequest
 from lstops.site.model import Site
@@ -202,7 +202,7 @@ def build_plan(site: Site, request: ReductionRequest) -> RequestPlan:
     """
     profile, cuts = profile_of(site, request), load_cuts(request.cuts or site.cuts)
     if request.intensity_per_run:
-        cuts = replace(cuts, intensity_per_run=True)
+        cuts = each_run(cuts)
     nightly, layout = site.nightly, layout_of(site)
     with catalog_session() as session:
         found = answer(session, profile, request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,30 @@ def parse_cuts(text: str, where: str) -> CutSet:
     if not isinstance(name, str) or slug(name) != name:
         raise ConfigError(f"{where}: lstops.name {name!r} cannot name a folder.", "use letters, digits, . _ + and -.")
     per_run = own.get("intensity_per_run", False)
+    _check_per_run(document, per_run, where)
+    point_like = bool(document.get("IRFFITSWriter", {}).get("point_like", False))
+    return CutSet(name, text, _range(useful, where), point_like, per_run)
+
+
+def each_run(cuts: CutSet) -> CutSet:
+    """The cut set with an intensity cut of each run, whatever it says itself.
+
+    Raises
+    ------
+    ConfigError
+        If it has no limits of the intensity for all runs.
+    """
+    _check_per_run(json.loads(cuts.text), True, cuts.name)
+    return replace(cuts, intensity_per_run=True)
+
+
+def _check_per_run(document: dict[str, Any], per_run: Any, where: str) -> None:
     intensity = document["EventSelector"].get("filters", {}).get("intensity")
     if not isinstance(per_run, bool) or (per_run and not (isinstance(intensity, list) and len(intensity) == 2)):
         raise ConfigError(
             f"{where}: lstops.intensity_per_run is {per_run!r}, EventSelector.filters.intensity {intensity!r}.",
             "write true or false, and the two limits of the intensity for all runs.",
         )
-    point_like = bool(document.get("IRFFITSWriter", {}).get("point_like", False))
-    return CutSet(name, text, _range(useful, where), point_like, per_run)
 
 
 def load_cuts(name: str | Path = STANDARD) -> CutSet:

@@ -217,10 +217,11 @@ def _dl3(job: RunJob, request: NightRequest, site: Site, layout: Layout) -> Step
         expect |= {"whole_run": False, "dropped_subruns": list(job.dropped_subruns)}
     path = dl3_path(job, request, layout)
     output = Output(name="dl3", kind=ArtifactKind.DL3, path=path, counts_from=("dl2",), expect=expect)
-    of_run = run_responses(job, cuts, path) if cuts.intensity_per_run else None
+    out = [item.name for item in dropped]
+    of_run = run_responses(job, cuts, path, out) if cuts.intensity_per_run else None
     responses, settings = of_run.inputs if of_run else _nodes(job), of_run.cuts if of_run else f"{{file:{CUTS_FILE}}}"
     folder = f"{{outdir:{of_run.outputs[0].name}}}" if of_run else "{indir:irf}"
-    command = _dl3_command(job, [item.name for item in dropped], folder, settings)
+    command = _dl3_command(job, out, folder, settings)
     return Step(
         kind="dl3",
         label=f"DL3 of run {job.run}, {job.source}",

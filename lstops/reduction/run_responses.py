@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -28,18 +29,21 @@ class RunResponses:
     cuts: str
 
 
-def run_responses(job: RunJob, cuts: CutSet, dl3: str) -> RunResponses:
+def run_responses(job: RunJob, cuts: CutSet, dl3: str, dropped: Sequence[str] = ()) -> RunResponses:
     """Make the responses around the pointing of a run with its own intensity cut.
 
     Parameters
     ----------
     dl3 : str
         Path of the run's DL3: what is made here lies in a folder beside it.
+    dropped : sequence of str
+        Names of the step's inputs that are subruns to leave out.
     """
     nodes = sorted(job.nodes_around, key=lambda node: PurePosixPath(node.path).name)
     folder = f"{dl3.rpartition('/')[0]}/responses/Run{job.run:05d}"
     command = ["python", "-m", "lstops.science.run_responses", "--dl2", "{in:dl2}", "--cuts", "{file:cuts.json}"]
     command += ["--effective", "{out:cuts}"]
+    command += [word for name in dropped for word in ("--dropped", f"{{in:{name}}}")]
     inputs, outputs = [], []
     for i, node in enumerate(nodes):
         inputs.append(Input(name=f"gamma-{i}", kind=ArtifactKind.DL2, path=str(node.gamma_dl2)))

@@ -4,8 +4,9 @@
 
 The trigger threshold moves with the atmosphere and the sky, that of the simulation does not. lstchain
 (`get_intensity_cut`) finds the intensity at which the rate of a run has risen to half of its peak and recommends 1.3
-times that, at least 50 p.e., as the lower limit for data *and* simulation. The cut set with this limit is written, for
-the DL3 tool, and used here for the responses.
+times that, at least 50 p.e., as the lower limit for data *and* simulation. Subruns that are left out of the DL3
+(`--dropped DL1`), such as a cloud, have no say in it. The cut set with this limit is written, for the DL3 tool, and
+used here for the responses.
 """
 
 from __future__ import annotations
@@ -13,19 +14,29 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lstops.errors import DataError
 from lstops.reduction.cuts import CutSet, load_cuts
 from lstops.science.command import exit_with, run_script
+from lstops.science.drop_subruns import read_dropped
+from lstops.science.good_time import DroppedSubrun
 from lstops.site.layout import parse_run_file
 
 TOOL = "lstchain.tools.lstchain_create_irf_files"
 
 
-def recommended_pe(dl2: Path) -> float | None:
+def recommended_pe(dl2: Path, dropped: Sequence[DroppedSubrun] = ()) -> float | None:
     """The lower limit of the intensity (p.e.) that lstchain recommends for a run; None if it finds no turn-on.
+
+    Parameters
+    ----------
+    dropped : sequence of DroppedSubrun
+        Whose events do not count.
 
     Raises
     ------
@@ -41,6 +52,8 @@ def recommended_pe(dl2: Path) -> float | None:
             "use a cut set without lstops.intensity_per_run.",
         ) from error
     events, _ = read_data_dl2_to_QTable(dl2)
+    for item in dropped:
+        events = events[~np.isin(events["event_id"], item.event_ids)]
     value = float(get_intensity_cut(events))
     return value if math.isfinite(value) else None
 
@@ -69,13 +82,15 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="The intensity cut of a run, and responses with it.")
     parser.add_argument("--dl2", type=Path, required=True, help="of the run")
+    parser.add_argument("--dropped", type=Path, action="append", default=[], help="DL1 file of a subrun to leave out")
     parser.add_argument("--cuts", type=Path, required=True, help="cut set (JSON)")
     parser.add_argument("--effective", type=Path, required=True, help="where the cut set of the run goes")
     parser.add_argument("--gamma", type=Path, action="append", required=True, help="DL2 of a node's test gammas")
     parser.add_argument("--irf", type=Path, action="append", required=True, help="response of that node")
     args = parser.parse_args()
     run = parse_run_file(args.dl2.name).run
-    made = with_intensity(load_cuts(args.cuts), run, recommended_pe(args.dl2))
+    dropped = [read_dropped(path, run) for path in args.dropped]
+    made = with_intensity(load_cuts(args.cuts), run, recommended_pe(args.dl2, dropped))
     args.effective.write_text(json.dumps(made, indent=2) + "\n")
     print(f"run {run}: {made['lstops']['intensity']}", flush=True)
     for gamma, irf in zip(args.gamma, args.irf, strict=True):

@@ -30,7 +30,8 @@ from gammapy.data import DataStore
 from lstops.science import dl3_index, source_check, stamp
 from lstops.science.command import run_script
 from lstops.science.dl3 import make_dl3
-from lstops.science.run_responses import TOOL
+from lstops.science.good_time import DroppedSubrun, Span
+from lstops.science.run_responses import TOOL, recommended_pe
 
 GLOBAL_GAMMANESS, GLOBAL_THETA_DEG = 0.4, 0.2
 
@@ -139,6 +140,18 @@ def test_an_intensity_cut_of_each_run(job: RunJob, site: Site, layout: Layout) -
     kept = np.isin(events["event_id"], fits.getdata(layout.absolute(dl3.path), "EVENTS")["EVENT_ID"])
     assert events["intensity"][kept].min() >= limit
     assert (events["intensity"] < limit).any()
+
+
+def test_subruns_that_are_left_out_have_no_say_in_the_intensity_cut(dl2: Path, tmp_path: Path) -> None:
+    """As if all that is dim had been taken in one subrun, which is dropped."""
+    import tables
+
+    with tables.open_file(str(dl2)) as file:
+        events = file.root.dl2.event.telescope.parameters.LST_LSTCam.read()
+    dim = DroppedSubrun(1, np.unique(events["event_id"][events["intensity"] < 150]), Span(0, 1))
+    whole, rest = recommended_pe(dl2), recommended_pe(dl2, [dim])
+    assert whole is not None
+    assert rest is None or rest > 1.3 * whole
 
 
 def test_responses_of_other_cuts_than_those_of_the_data_are_refused(

@@ -14,7 +14,7 @@ from lstops.errors import ConfigError
 from lstops.night import Night
 from lstops.operations.report import notes_of_dl2, used_productions
 from lstops.reduction.collection import SourceFiles, plan_collection
-from lstops.reduction.cuts import load_cuts, parse_cuts
+from lstops.reduction.cuts import each_run, load_cuts, parse_cuts
 from lstops.reduction.geometry import Field, IrfNode, NodeWeight, collapsing, nearest, weights, why_not
 from lstops.reduction.jobs import ModelSet, RunJob, with_nearest_node
 from lstops.reduction.plan import IndexRequest, NightRequest, plan_index, plan_night
@@ -257,6 +257,11 @@ def test_an_intensity_cut_of_each_run(site: Site) -> None:
         next(n.gamma_dl2 for n in nodes if n.path.rpartition("/")[2] == o.path.rpartition("/")[2]) for o in made
     ]
     assert not [item for item in step.inputs if item.kind is ArtifactKind.IRF]
+    assert "--dropped" not in responses
+    # a cloud that is left out has no say in the cut
+    without = job(irfs=nodes, dropped=("DL1/dl1_LST-1.Run02001.0003.h5",))
+    command = plan_night(replace(night(without), cuts=PER_RUN), site).stage("dl3").steps[0].commands[0]
+    assert command[command.index("--dropped") + 1] == "{in:dropped-0}"
     # all that the pointing may need once it is known to a hundredth of a degree
     inside = {w.node.path.rpartition("/")[2] for w in weights(20.2, 109.8, FIELD.delta_deg(20.2, 109.8), nodes)}
     assert inside <= {o.path.rpartition("/")[2] for o in made}
@@ -293,6 +298,11 @@ def test_a_cut_set_whose_intensity_is_none() -> None:
     del document["EventSelector"]["filters"]["intensity"]
     with pytest.raises(ConfigError, match=r"mine: lstops\.intensity_per_run is True, .*intensity None"):
         parse_cuts(json.dumps(document), "mine")
+    # nor may a request ask for it
+    document["lstops"]["intensity_per_run"] = False
+    with pytest.raises(ConfigError, match=r"intensity_per_run is True, .*intensity None"):
+        each_run(parse_cuts(json.dumps(document), "mine"))
+    assert each_run(load_cuts()) == PER_RUN
     document["lstops"]["intensity_per_run"] = "yes"
     with pytest.raises(ConfigError, match="intensity_per_run is 'yes'"):
         parse_cuts(json.dumps(document), "mine")
