@@ -227,16 +227,14 @@ def irf_nodes(layout: Layout, production: ProductionRow, cuts: CutSet) -> tuple[
     ------
     DataError
         If one was made with the forests of another production: whatever its folder or name says, events and responses
-        would not be of the same reconstruction.
+        would not be of the same reconstruction. Or if one is gone: the responses would be interpolated between others.
     """
     store = ManifestStore(layout.manifests)
+    _require_all(layout, production)
     nodes = []
     for path in sorted(layout.absolute(production.irf_dir).rglob("irf*.fits.gz"), key=lambda path: path.name):
         relative = layout.relative(path)
-        if particle_in_path(relative) is Particle.GAMMA_DIFFUSE or line_in_path(relative) not in (
-            None,
-            production.line,
-        ):
+        if not _is_of(production, relative):
             continue
         manifest = store.producer(relative)
         record = manifest.output(relative) if manifest else None
@@ -258,6 +256,23 @@ def irf_nodes(layout: Layout, production: ProductionRow, cuts: CutSet) -> tuple[
             )
         )
     return tuple(nodes)
+
+
+def _is_of(production: ProductionRow, irf: str) -> bool:
+    """Whether a response is for data of the production's line."""
+    return particle_in_path(irf) is not Particle.GAMMA_DIFFUSE and line_in_path(irf) in (None, production.line)
+
+
+def _require_all(layout: Layout, production: ProductionRow) -> None:
+    described = (layout.manifests / production.irf_dir).rglob("irf*.fits.gz.json")
+    paths = (str(path.relative_to(layout.manifests)).removesuffix(".json") for path in described)
+    if gone := sorted(path for path in paths if _is_of(production, path) and not layout.absolute(path).exists()):
+        named = ", ".join(path.rpartition("/")[2] for path in gone[:3]) + (", ..." if len(gone) > 3 else "")
+        raise DataError(
+            f"{len(gone)} response(s) of {production.name} are gone ({named}): its runs would be interpolated between "
+            "other nodes.",
+            "restore the files, or make them again (DAG `mc_production`).",
+        )
 
 
 def _require_forests(store: ManifestStore, path: str, manifest: Manifest, production: ProductionRow) -> None:

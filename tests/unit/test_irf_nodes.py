@@ -116,6 +116,16 @@ def test_what_a_configuration_of_lstmcpipe_does_not_say_lstchain_decides(layout:
     assert "DataBinning" not in said
 
 
+def test_a_response_that_is_gone_is_not_passed_over(layout: Layout) -> None:
+    """The triangle around a pointing would have another corner, without a word."""
+    for number in (1, 2, 3):
+        response(layout, f"{TOP}/irf_{number}.fits.gz", cuts=STD.text)
+    assert len(irf_nodes(layout, production(), STD)) == 3
+    layout.absolute(f"{TOP}/irf_2.fits.gz").unlink()
+    with pytest.raises(DataError, match=r"1 response\(s\) of P are gone \(irf_2\.fits\.gz\)"):
+        irf_nodes(layout, production(), STD)
+
+
 def test_the_responses_of_another_production_are_refused_whatever_their_folder_and_name(layout: Layout) -> None:
     response(layout, f"{TOP}/irf_P_1.fits.gz", cuts=STD.text)
     response(layout, f"{TOP}/irf_P_2.fits.gz", cuts=STD.text, forests=FOREIGN)
