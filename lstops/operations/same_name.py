@@ -109,9 +109,9 @@ def _refuse_registered(site: Site, plan: Plan, row: ProductionRow) -> None:
     if context is None and not settings:
         folder = layout_of(site).plan_dir(row.plan_id)
         raise ConfigError(
-            f"{row.name} is registered on {row.line} ({row.status}), its plan is not in {folder} any more, and no "
-            "manifest says of which configuration it was made: whether this plan is the same production, or would "
-            "replace its products, cannot be seen.",
+            f"{row.name} is registered on {row.line} ({row.status}), its plan in {folder} is gone or cannot be "
+            "read, and no manifest says of which configuration it was made: whether this plan is the same production, "
+            "or would replace its products, cannot be seen.",
             f"bring that folder back from a backup; or {_ANOTHER_NAME}.",
         )
 
@@ -121,8 +121,7 @@ def _refuse_begun(site: Site, plan: Plan) -> None:
     begun = begun_by(site, name)
     if begun is None or begun.plan_id == plan.plan_id:
         return
-    path = layout_of(site).plan_file(begun.plan_id)
-    first = load_plan(path) if path.exists() else None
+    first = _stored(site, begun.plan_id)
     differences = list(_differences(plan, _known_of_begun(site, begun, first)))
     if differences == [_LSTMCPIPE] and first is not None:
         differences = list(_replaced(site, plan, first))
@@ -168,12 +167,19 @@ def _known_of_begun(site: Site, begun: Manifest, first: Plan | None) -> _Known:
 
 def context_of(site: Site, row: ProductionRow) -> Mapping[str, Any] | None:
     """What the plan of a registered production says about itself; None if plan and manifests are gone."""
-    path = layout_of(site).plan_file(row.plan_id)
-    if path.exists():
-        return load_plan(path).context
+    if plan := _stored(site, row.plan_id):
+        return plan.context
     config = row.facts.get("config_path")
     made = ManifestStore(layout_of(site).manifests).producer(config) if config else None
     return made.plan_context if made else None
+
+
+def _stored(site: Site, plan_id: str) -> Plan | None:
+    """A stored plan; None if it is gone, or of an lstops whose plans this one cannot read."""
+    try:
+        return load_plan(layout_of(site).plan_file(plan_id))
+    except ConfigError:
+        return None
 
 
 def _differences(plan: Plan, known: _Known) -> Iterator[str]:

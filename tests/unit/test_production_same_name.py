@@ -196,9 +196,12 @@ def test_what_another_plan_has_begun_is_not_replaced(crab: Site) -> None:
 def test_it_is_known_without_a_catalogue_and_without_the_plan(crab: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     first = begin(crab, planned(crab, at(name="mine")))
     monkeypatch.delenv("LSTOPS_DATABASE_URL")
-    layout_of(crab).plan_file(first.plan_id).unlink()
-    with pytest.raises(ConfigError, match="begun by another plan"):
-        planned(crab, at(0.22, name="mine"))
+    file = layout_of(crab).plan_file(first.plan_id)
+    for spoil in (lambda: file.write_text('{"schema_version": 0}'), file.unlink):
+        spoil()
+        with pytest.raises(ConfigError, match="begun by another plan"):
+            planned(crab, at(0.22, name="mine"))
+        assert planned(crab, at(name="mine")) == first
 
 
 def test_what_is_given_up_makes_room_and_stays(crab: Site, monkeypatch: pytest.MonkeyPatch) -> None:
