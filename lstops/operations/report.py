@@ -205,7 +205,7 @@ def notes_of_dl2(layout: Layout, reduction: Plan | None, elapsed_s: Mapping[int,
 def _unusual(facts: Mapping[str, Any], elapsed_s: float) -> str:
     from lstops.step.verify.dl3_times import recorded_s
 
-    words, share = [], facts.get("extrapolated", 0) / facts["events"]
+    words, share = [], facts.get("extrapolated", 0) / max(1, facts.get("events", 0))
     if share >= _NOTED_SHARE:
         words.append(f"{share:.0%} of the events beyond the training nodes on their side of culmination: extrapolated")
     if lost := facts.get("breaks_unix_s"):
