@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from itertools import zip_longest
 from typing import Any
 
@@ -57,6 +58,51 @@ _ONLY_WITH = {
         ("global_theta_cut",),
     ),
 }
+
+
+#: what lstchain knows besides: for source-dependent analyses and backgrounds
+_ALSO = {
+    "DL3Cuts": ("alpha_containment", "global_alpha_cut", "min_alpha_cut", "max_alpha_cut", "fill_alpha_cut"),
+    "DataBinning": ("bkg_fov_offset_min", "bkg_fov_offset_max", "bkg_fov_offset_n_edges"),
+    "IRFFITSWriter": ("irf_obs_time",),
+}
+_SHARES = ("gh_efficiency", "theta_containment")
+
+
+def mistakes(document: Mapping[str, Any]) -> list[str]:
+    """What is wrong in the sections of a cut set; lstchain itself would find it in the last step of a production."""
+    found = []
+    for section, defaults in DEFAULTS.items():
+        given = document.get(section) or {}
+        known = (*defaults, *_ALSO.get(section, ()))
+        for name, value in given.items():
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                found.append(f"{section}.{name} is unknown" + (f", the nearest is {near[0]}" if near else ""))
+            elif section == "EventSelector":
+                found += _wrong_filters(value) if name == "filters" else []
+            elif section == "IRFFITSWriter" and name in defaults and not isinstance(value, bool):
+                found.append(f"{section}.{name} is {value!r}, not true or false")
+            elif name in _SHARES and not (_is_number(value) and 0 < value <= 1):
+                found.append(f"{section}.{name} is {value!r}, not between 0 and 1")
+            elif name not in defaults or not isinstance(defaults[name], bool | list):
+                found += [] if _is_number(value) else [f"{section}.{name} is {value!r}, no number"]
+    return found
+
+
+def _wrong_filters(filters: Any) -> list[str]:
+    if not isinstance(filters, Mapping):
+        return [f"EventSelector.filters is {filters!r}, not limits by quantity"]
+    return [
+        f"EventSelector.filters.{name} is {limits!r}, not a lower and an upper limit"
+        for name, limits in filters.items()
+        if not (isinstance(limits, list) and len(limits) == 2 and all(map(_is_number, limits)))
+        or sorted(limits) != limits
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
 def settings_of(document: Mapping[str, Any], command: Sequence[str] = ()) -> Settings:

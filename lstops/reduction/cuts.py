@@ -11,7 +11,7 @@ from typing import Any
 
 from lstops.errors import ConfigError
 from lstops.paths import config_dir
-from lstops.reduction.cut_settings import Settings, settings_of
+from lstops.reduction.cut_settings import Settings, mistakes, settings_of
 from lstops.site.layout import slug
 
 #: what lstchain_create_irf_files and lstchain_create_dl3_file read
@@ -76,6 +76,8 @@ def parse_cuts(text: str, where: str) -> CutSet:
         raise ConfigError(
             f"{where} lacks the section(s) {', '.join(missing)}.", "start from config/cuts/standard.json."
         )
+    if wrong := mistakes(document):
+        raise ConfigError(f"{where}: {'; '.join(wrong)}.", "correct it; config/cuts/standard.json has all that counts.")
     own = document[_OWN]
     name, useful = own.get("name"), own.get("useful_energy_tev")
     if not isinstance(name, str) or slug(name) != name:

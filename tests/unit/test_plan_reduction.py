@@ -290,6 +290,26 @@ def test_the_cut_set_of_one_run(recommended: float | None, limit: float, source:
     assert made == plain
 
 
+@pytest.mark.parametrize(
+    ("section", "values", "words"),
+    [
+        ("DL3Cuts", {"gh_eficiency": 0.9}, "DL3Cuts.gh_eficiency is unknown, the nearest is gh_efficiency"),
+        ("DL3Cuts", {"gh_efficiency": 70}, "DL3Cuts.gh_efficiency is 70, not between 0 and 1"),
+        ("DL3Cuts", {"max_gh_cut": "0.9"}, "DL3Cuts.max_gh_cut is '0.9', no number"),
+        ("IRFFITSWriter", {"point_like": "false"}, "IRFFITSWriter.point_like is 'false', not true or false"),
+        ("EventSelector", {"filters": {"intensity": [80, 50]}}, r"filters.intensity is \[80, 50\], not a lower and"),
+        ("EventSelector", {"filters": {"intensity": 80}}, "filters.intensity is 80, not a lower and an upper limit"),
+        ("DataBinning", {"true_energy_nbins": 10}, "true_energy_nbins is unknown, the nearest is true_energy_n_bins"),
+    ],
+)
+def test_a_cut_set_edited_by_hand(section: str, values: dict[str, object], words: str) -> None:
+    """What lstchain would only say in the last step of a production."""
+    document = json.loads(load_cuts().text)
+    document[section] |= values
+    with pytest.raises(ConfigError, match=f"mine: .*{words}"):
+        parse_cuts(json.dumps(document), "mine")
+
+
 def test_a_cut_set_whose_intensity_is_none() -> None:
     document = json.loads(load_cuts().text)
     document["lstops"]["intensity_per_run"] = True
