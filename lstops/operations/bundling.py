@@ -23,9 +23,15 @@ from lstops.step.model import ArtifactKind, Plan, Step
 BUNDLE_QUANTITIES = ("mean_r422", "mean_index", "mean_light_yield", "mean_diffuse_nsb_std_pe", "elapsed_time_s")
 
 
-def circumstances(site: Site, profile: str) -> dict[str, Any]:
-    """What a plan says of how it was made, so that it can be published later, whatever the site file says then."""
-    return {"profile": profile, "pipeline_version": site.nightly.pipeline_version}
+def circumstances(site: Site, profile: str, profile_file: str) -> dict[str, Any]:
+    """What a plan says of how it was made, so that it can be published later, whatever the site file says then.
+
+    Parameters
+    ----------
+    profile, profile_file : str
+        What it is called, and what it was loaded by: the same, or a path.
+    """
+    return {"profile": profile, "profile_file": profile_file, "pipeline_version": site.nightly.pipeline_version}
 
 
 def cuts_of(reduction: Plan) -> CutSet:

@@ -80,7 +80,7 @@ def plan_reduction(site: Site, night: Night, profile: str | None = None, again: 
         reprocessing=again.name if again else "",
     )  # fmt: skip
     plan = plan_night(request, site)
-    context = {**plan.context, **circumstances(site, chosen.name)}
+    context = {**plan.context, **circumstances(site, chosen.name, profile or nightly.profile)}
     plan = plan.model_copy(update={"context": context | ({"reprocessing": again.name} if again else {})})
     save_plan(plan, site)
     with catalog_session() as session:

@@ -88,7 +88,7 @@ def make_report(site: Site, night: Night) -> NightReport:
     collection = load_plan(layout.plan_file(row.collection_plan)) if row.collection_plan else None
     profile = load_profile(site.nightly.profile)
     if reduction and reduction.context["profile"] != profile.name:
-        profile = load_profile(reduction.context["profile"])
+        profile = load_profile(reduction.context.get("profile_file", reduction.context["profile"]))
     with catalog_session() as session:
         rows = night_runs(session, night)
         judged = verdicts(session, night, profile.name)

@@ -78,12 +78,15 @@ class RequestPlan:
         The runs to reduce by night, those of `causes` among them.
     rejected : str
         How many runs in question are not taken, and by which cuts; empty: none.
+    unmeasured : tuple of int
+        Runs whose NSB nobody has measured; the DAG does that before it plans.
     """
 
     plan: Plan
     causes: Causes
     nights: Mapping[Night, tuple[int, ...]]
     rejected: str = ""
+    unmeasured: tuple[int, ...] = ()
 
 
 def profile_of(site: Site, request: ReductionRequest) -> Profile:
@@ -240,7 +243,7 @@ def build_plan(site: Site, request: ReductionRequest) -> RequestPlan:
         ),
         context={
             "request": request.model_dump(mode="json"),
-            **circumstances(site, profile.name),
+            **circumstances(site, profile.name, request.profile or nightly.profile),
             "cuts": cuts.name,
             "cuts_sha256": cuts.digest,
             "runs": {
@@ -248,8 +251,14 @@ def build_plan(site: Site, request: ReductionRequest) -> RequestPlan:
             },
         },
     )
+    unmeasured = tuple(
+        run
+        for night, numbers in found.nights.items()
+        for run in numbers
+        if not any(layout.absolute(p).exists() for p in (*layout.tailcuts(run), *layout.own_tailcuts(night, run)))
+    )
     # of runs that are named, each has its cause
-    return RequestPlan(plan, causes, found.nights, "" if request.runs else _rejected(found.runs))
+    return RequestPlan(plan, causes, found.nights, "" if request.runs else _rejected(found.runs), unmeasured)
 
 
 def _rejected(runs: RunList) -> str:

@@ -157,9 +157,13 @@ def _show(site: Site, made: RequestPlan) -> None:
     console.print(runs)
     if made.rejected:
         console.print(Text(f"rejected: {made.rejected}; `lstops runs` with the same options names them"))
-    if made.causes:
+    if made.unmeasured:
+        waiting = ", ".join(map(str, made.unmeasured))
+        console.print(Text(f"measured first, then matched to models (their NSB is not known yet): {waiting}"))
+    causes = {s: cause for s, cause in made.causes.items() if s not in {f"run {run}" for run in made.unmeasured}}
+    if causes:
         blocked = Table("what", "why not", "what helps", title="not reduced")
-        for subject, (reason, remedy) in sorted(made.causes.items()):
+        for subject, (reason, remedy) in sorted(causes.items()):
             blocked.add_row(*map(Text, (subject, reason, remedy)))
         console.print(blocked)
     console.print(cost_table("", plan_cost(site, made.plan)))

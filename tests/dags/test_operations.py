@@ -173,6 +173,9 @@ def test_the_site_s_profile_may_be_a_file_of_its_own(site: Site, repository: Pat
     run_summary(site, dict.fromkeys(selected, "DATA"))
     plan_reduction(site, NIGHT)
     assert make_report(site, NIGHT).profile == "ours"
+    # a night that was reduced with it once is told with it, whatever the site's profile is
+    usual = site.model_copy(update={"nightly": site.nightly.model_copy(update={"profile": "standard"})})
+    assert make_report(usual, NIGHT).profile == "ours"
 
 
 def test_the_source_of_the_catalogue_is_kept_as_written(site: Site) -> None:

@@ -397,6 +397,15 @@ def test_a_request_of_rejected_runs_says_so_and_starts_nothing(site: Site) -> No
     assert not layout_of(site).absolute("lstops/plans").exists()
 
 
+def test_a_run_whose_nsb_nobody_measured_is_not_called_lost(site: Site) -> None:
+    for path in layout_of(site).tailcuts(1604):
+        layout_of(site).absolute(path).unlink()
+    assert build_plan(site, REQUEST).unmeasured == (1604,)
+    shown = CliRunner().invoke(app, ["--target", TARGET, "--zd-max", "33.5", "--dry-run"], catch_exceptions=False)
+    assert "measured first, then matched to models (their NSB is not known yet): 1604" in shown.output
+    assert "not reduced" not in shown.output
+
+
 def test_a_file_of_one_s_own_is_found_wherever_the_dag_runs(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
