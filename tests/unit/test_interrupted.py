@@ -70,6 +70,11 @@ def _two_folders(layout: Layout, bundles: tuple[Bundle, ...]) -> None:
     publish(bundles[2], layout)
 
 
+def _replaced(layout: Layout, bundles: tuple[Bundle, ...]) -> None:
+    _two_folders(layout, bundles)
+    supersede(FOLDER, "v0001", f"{OTHER}/v0001", "Ana", "newer", layout)
+
+
 CASES = (
     Case("publish", lambda layout, bundles: None, lambda layout, bundles: publish(bundles[0], layout)),
     Case(
@@ -87,6 +92,11 @@ CASES = (
         "supersede by another folder",
         _two_folders,
         lambda layout, bundles: supersede(FOLDER, "v0001", f"{OTHER}/v0001", "Ana", "newer", layout),
+    ),
+    Case(
+        "withdraw what had replaced another",
+        _replaced,
+        lambda layout, bundles: withdraw(OTHER, "v0001", "Ana", "clouds", layout),
     ),
 )
 
