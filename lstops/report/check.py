@@ -7,7 +7,7 @@ from typing import Any
 
 import lstops
 from lstops.report.drawing import as_svg, data_uri
-from lstops.report.look_plots import look_views
+from lstops.report.look_plots import look_views, looks_words
 from lstops.report.night import source_facts
 from lstops.report.page import render
 from lstops.report.source import SourceCheck
@@ -30,6 +30,7 @@ def check_page(check: SourceCheck) -> str:
         version=lstops.__version__,
         plots=[{"alt": alt, "src": _image(draw, check)} for alt, draw in plots],
         looks=look_views(check),
+        looks_words=looks_words(check),
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 
 from lstops.report.drawing import BAD, GOOD, INK, SOFT, as_svg, data_uri, plain, tidy
-from lstops.report.source import RateBin, RunLook, SourceCheck
+from lstops.report.source import RateBin, RunCheck, RunLook, SourceCheck
 
 _SIZE_INCH = (11.2, 3.1)
+#: more than that on a page make it too large for a browser, and take longer to draw than to measure
+MOST_LOOKS = 60
 
 
 def look_svg(look: RunLook, source_name: str) -> bytes:
@@ -26,16 +29,39 @@ def look_svg(look: RunLook, source_name: str) -> bytes:
 
 
 def look_views(check: SourceCheck) -> list[dict[str, str]]:
-    """Heading and image of each run, for the pages."""
+    """Heading and image of each run, for the pages; of many runs those that a person would look at first."""
     about = {run.run_id: run for run in check.runs}
     views = []
+    shown = set(_oddest(check.runs))
     for look in check.looks:
+        if look.run_id not in shown:
+            continue
         run = about[look.run_id]
         words = (
             f"run {look.run_id}: {run.significance:.1f} σ, excess {run.excess:.0f} in {run.live_time_s / 60:.1f} min"
         )
         views.append({"words": words, "src": data_uri(look_svg(look, check.source_name))})
     return views
+
+
+def looks_words(check: SourceCheck) -> str:
+    """Which runs are shown, if not all of them."""
+    if len(check.looks) <= MOST_LOOKS:
+        return ""
+    return (
+        f"Of {len(check.looks)} runs the {MOST_LOOKS} are shown whose excess rate is farthest from the others'; "
+        "check.json holds all."
+    )
+
+
+def _oddest(runs: Sequence[RunCheck]) -> list[int]:
+    """The runs whose excess rate differs most from the median, in its errors."""
+    rate = np.array([run.excess / max(run.live_time_s, 1.0) for run in runs])
+    error = np.array(
+        [np.sqrt(run.counts_on + run.alpha**2 * run.counts_off + 1) / max(run.live_time_s, 1.0) for run in runs]
+    )
+    order = np.argsort(-np.abs(rate - np.median(rate)) / error, kind="stable") if len(runs) else ()
+    return [runs[i].run_id for i in list(order)[:MOST_LOOKS]]
 
 
 def draw_theta2(axes: Any, look: RunLook) -> None:

@@ -112,7 +112,7 @@ def source_facts(check: SourceCheck) -> tuple[tuple[str, str], ...]:
 
 
 def _check_view(check: SourceCheck) -> dict[str, Any]:
-    from lstops.report.look_plots import look_views
+    from lstops.report.look_plots import look_views, looks_words
     from lstops.report.source_plots import draw_light_curve, draw_spectrum, draw_theta2
 
     plots = [("theta squared, on and off", draw_theta2)]
@@ -122,6 +122,7 @@ def _check_view(check: SourceCheck) -> dict[str, Any]:
         plots.append(("flux of each run", draw_light_curve))
     return {
         "looks": look_views(check),
+        "looks_words": looks_words(check),
         "name": check.source_name,
         "significance": f"{check.significance:.1f} σ",
         "ratio": f"{check.ratio:.2f} ± {check.ratio_error:.2f}" if check.ratio and check.ratio_error else "",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 
 import pytest
 
+from lstops.report.attention import actions
 from lstops.report.check import check_page
 from lstops.report.look_plots import look_svg, look_views
-from lstops.report.source import FluxPoint, LightPoint, LogParabola, RateBin, RunCheck, RunLook, SourceCheck, Theta2
+from lstops.report.model import NightReport
+from lstops.report.night import source_facts
 
 THETA2 = Theta2(edges_deg2=(0.0, 0.01, 0.02), on=(30.0, 12.0), off=(10.0, 11.0), off_error=(2.0, 2.1))
 CRAB = LogParabola(amplitude=3.23e-11, alpha=2.47, beta=0.1)
@@ -65,6 +68,27 @@ def test_everything_is_on_the_page_and_names_are_text() -> None:
     assert "0.95 ± 0.05 of LST-1 2023" in page
     assert "not used: it has no events" in page
     assert "<script" not in page
+
+
+def test_of_many_runs_the_oddest_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of a year of the Crab would be larger than its data."""
+    monkeypatch.setattr("lstops.report.look_plots.MOST_LOOKS", 3)
+    one = check().runs[0]
+    runs = [one.model_copy(update={"run_id": 2001 + k, "excess": 22.0 + 30 * (k in (4, 7))}) for k in range(9)]
+    looks = [look(run.run_id) for run in runs]
+    page = check_page(check(runs=tuple(runs), looks=tuple(looks), skipped={}))
+    shown = [run.run_id for run in runs if f"<h2>run {run.run_id}:" in page]
+    assert (len(shown), {2005, 2008} < set(shown)) == (3, True)
+    assert "Of 9 runs the 3 are shown" in page
+    assert "are shown" not in check_page(check())
+
+
+@pytest.mark.parametrize(("expected", "term", "tasks"), [(True, "against", 1), (False, "in units", 0)])
+def test_a_flux_is_a_surprise_only_where_one_is_expected(expected: bool, term: str, tasks: int) -> None:
+    found = check(ratio=0.3, ratio_error=0.02, expected=expected, skipped={})
+    assert term in dict(source_facts(found))
+    report = NightReport("20240115", "x", "standard", (), datetime(2024, 1, 16, tzinfo=timezone.utc), checks=(found,))
+    assert len(actions(report)) == tasks
 
 
 def test_a_page_without_spectrum_or_with_nights_of_runs() -> None:
