@@ -45,25 +45,23 @@ def record_versions(session: Session, layout: Layout, folder: str) -> int:
     int
         Number of versions that were not known before.
     """
-    new = 0
-    for version in list_versions(folder, layout):
-        document = bundle_of(layout.absolute(version.path))
-        if not version.digest:
-            continue
-        known = session.scalar(
-            select(ProductRow).where(ProductRow.path == version.path, ProductRow.sha256 == version.digest)
-        )
-        if known is None:
-            manifests = manifests_in(layout.absolute(version.path) / model.PROVENANCE)
-            record_manifests(session, manifests)
-            new += record_products(session, [_bundle(version, document, manifests)])
-            session.flush()
-            known = session.scalars(
-                select(ProductRow).where(ProductRow.path == version.path, ProductRow.sha256 == version.digest)
-            ).one()
-        known.status, known.facts = version.state.value, _facts(version, document)
+    return sum(record_version(session, layout, version) for version in list_versions(folder, layout) if version.digest)
+
+
+def record_version(session: Session, layout: Layout, version: VersionInfo) -> int:
+    """Store one version; how many were not known before."""
+    new, document = 0, bundle_of(layout.absolute(version.path))
+    query = select(ProductRow).where(ProductRow.path == version.path, ProductRow.sha256 == version.digest)
+    known = session.scalar(query)
+    if known is None:
+        manifests = manifests_in(layout.absolute(version.path) / model.PROVENANCE)
+        record_manifests(session, manifests)
+        new = record_products(session, [_bundle(version, document, manifests)])
         session.flush()
-        _update_contents(session, known.id)
+        known = session.scalars(query).one()
+    known.status, known.facts = version.state.value, _facts(version, document)
+    session.flush()
+    _update_contents(session, known.id)
     return new
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
-from lstops.catalog.bundles import record_versions
+from lstops.catalog.bundles import record_version
 from lstops.catalog.products import record_manifests
 from lstops.catalog.tables import OverlayRow, ProductRow
 from lstops.errors import DataError, LstOpsError
@@ -68,15 +68,31 @@ def rebuild_products(session: Session, layout: Layout, progress: Progress) -> Re
     session.expunge_all()
     products = record_manifests(session, manifests)
     progress(f"{products} products")
-    versions, skipped = 0, []
-    for folder in version_folders(layout):
+    found, skipped = _versions(layout)
+    versions = 0
+    for version in found:
         try:
+            if not version.digest:
+                raise DataError(f"{model.BUNDLE} cannot be read.", "see `lstops audit`.")
+            # a damaged version takes nothing with it but itself
             with session.begin_nested():
-                versions += record_versions(session, layout, folder)
+                versions += record_version(session, layout, version)
         except LstOpsError as error:
-            skipped.append(f"{folder}: {error}")
+            skipped.append(f"{version.path}: {error}")
     progress(f"{versions} versions")
     return RebuiltProducts(before, products, versions, tuple(skipped))
+
+
+def _versions(layout: Layout) -> tuple[list[VersionInfo], list[str]]:
+    """All published versions, and the folders that cannot be read, with the reason."""
+    found: list[VersionInfo] = []
+    skipped = []
+    for folder in version_folders(layout):
+        try:
+            found += list_versions(folder, layout)
+        except LstOpsError as error:
+            skipped.append(f"{folder}: {error}")
+    return found, skipped
 
 
 def restore_decisions(session: Session, layout: Layout) -> tuple[int, tuple[str, ...]]:
@@ -95,14 +111,9 @@ def restore_decisions(session: Session, layout: Layout) -> tuple[int, tuple[str,
     known = {
         (row.run_id, row.action, row.author, row.reason, row.created_at) for row in session.scalars(select(OverlayRow))
     }
-    versions: list[VersionInfo] = []
+    versions, skipped = _versions(layout)
     told: set[int] = set()
-    restored, skipped = 0, []
-    for folder in version_folders(layout):
-        try:
-            versions += list_versions(folder, layout)
-        except LstOpsError as error:
-            skipped.append(f"{folder}: {error}")
+    restored = 0
     for version in sorted(versions, key=lambda v: (v.published_at, v.path), reverse=True):
         path = layout.absolute(version.path) / model.DECISIONS
         try:

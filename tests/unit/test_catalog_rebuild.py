@@ -212,6 +212,13 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_rebuilt(layout: Layout, tm
     assert [("provenance.json" in what) or ("mc_production-x" in what) for what in done.skipped] == [True, True]
     with catalog_session() as session:
         assert len(products(session, "dl3")) == 4
+        # a damaged version takes none of its folder with it
+        assert sorted(row.path for row in products(session, "bundle")) == [f"{FOLDER}/v0001", f"{FOLDER}/v0003"]
+    victim = layout.absolute(f"{FOLDER}/v0001/bundle.json")
+    victim.chmod(0o640)
+    victim.write_text("{")
+    done = rebuild(make_site_file(layout.base), nights=False)
+    assert f"{FOLDER}/v0001: bundle.json cannot be read" in " ".join(done.skipped)
     remove_tree(layout.base / "DL3")
 
 
