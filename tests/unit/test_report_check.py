@@ -12,6 +12,7 @@ from lstops.report.check import check_page
 from lstops.report.look_plots import look_svg, look_views
 from lstops.report.model import NightReport
 from lstops.report.night import source_facts
+from lstops.report.source import FluxPoint, LightPoint, LogParabola, RateBin, RunCheck, RunLook, SourceCheck, Theta2
 
 THETA2 = Theta2(edges_deg2=(0.0, 0.01, 0.02), on=(30.0, 12.0), off=(10.0, 11.0), off_error=(2.0, 2.1))
 CRAB = LogParabola(amplitude=3.23e-11, alpha=2.47, beta=0.1)
