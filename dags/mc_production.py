@@ -28,7 +28,8 @@ Say **one** of these:
 Random forests are trained, the test nodes go through them, and IRFs are made. Before anything is computed the price is
 worked out; above the limit of the site (`production.approval_cpu_h`) a person has to approve it, on the run's page.
 At the end comes a report card, and the production is registered if it passes the gates (`config/gates`); `nightly` then
-finds it. An equal one that is registered already is not made again, and a name that another production has is refused.
+finds it. An equal one that is registered already is not made again, and a name that another production has, registered
+or only begun, is refused.
 
 Every declination line goes through its stages (group `line`) at its own pace; the data of the test nodes (group
 `common`) are made meanwhile, and waited for when the line comes to its DL2. A node that fails takes nothing with it but
