@@ -32,9 +32,16 @@ def withdrawal_of(version: Path) -> Withdrawal | None:
 def supersession_of(version: Path, layout: Layout) -> Supersession | None:
     """The notice of a version that a person replaced, as long as what replaced it was not withdrawn itself."""
     found = _read(version / model.SUPERSEDED)
-    if found is None or (found["by"] and withdrawal_of(layout.absolute(found["by"])) is not None):
+    if found is None or (found["by"] and _is_withdrawn(found["by"], layout)):
         return None
     return Supersession(version.name, found["by"], found["author"], found["reason"], found["at"])
+
+
+def _is_withdrawn(path: str, layout: Layout) -> bool:
+    try:
+        return withdrawal_of(layout.absolute(path)) is not None
+    except ConfigError:
+        return False  # the notice was altered: it names nothing of this site
 
 
 def replaced_by(version: Path) -> str:
@@ -45,7 +52,12 @@ def replaced_by(version: Path) -> str:
 
 def damaged_notices(version: Path) -> tuple[str, ...]:
     """Notices of a version that cannot be read: it stays out of use, but nobody knows why."""
-    return tuple(n for n in model.NOTICES if (found := _read(version / n)) is not None and not found["author"])
+    found = {name: _read(version / name) for name in model.NOTICES}
+    return tuple(
+        name
+        for name, fields in found.items()
+        if fields is not None and not (fields["author"] and (fields["by"] or name != model.SUPERSEDED))
+    )
 
 
 def is_usable(version: Path, layout: Layout) -> bool:
@@ -61,7 +73,7 @@ def _read(path: Path) -> dict[str, str] | None:
     except (yaml.YAMLError, ValueError, OSError):
         document = None  # damaged, but there: the version stays out of use
     fields: dict[str, Any] = document if isinstance(document, dict) else {}
-    return {key: str(fields.get(key, "")) for key in ("version", "by", "author", "reason", "at")}
+    return {key: str(fields.get(key) or "") for key in ("version", "by", "author", "reason", "at")}
 
 
 def write_notice(version: Path, name: str, fields: dict[str, str]) -> None:

@@ -20,7 +20,7 @@ from lstops.operations.audit_cli import app
 from lstops.publish.bundle import build_bundle
 from lstops.publish.publisher import publish
 from lstops.publish.versions import remove_tree
-from lstops.publish.withdraw import withdraw
+from lstops.publish.withdraw import supersede, withdraw
 from lstops.site.layout import Layout
 
 from .published_site import CANDIDATES, FOLDER, make_request, make_site, write_file
@@ -213,6 +213,16 @@ def test_a_damaged_notice_and_a_version_that_is_a_link_are_named(layout: Layout,
     (layout.absolute(FOLDER) / "v0003").symlink_to(tmp_path / "elsewhere")
     assert found(audit(layout)) == [("damaged", f"{V1}/WITHDRAWN.txt"), ("foreign", f"{FOLDER}/v0003")]
     assert withdraw(FOLDER, "v0002", "Ana", "clouds", layout).current is None, "it stays out of use"
+
+
+@pytest.mark.parametrize("by", ["/etc", "../../x", ""])
+def test_a_notice_that_names_nothing_of_the_site_is_no_end_of_the_audit(layout: Layout, by: str) -> None:
+    supersede(FOLDER, "v0001", V2, "Ana", "cuts", layout)
+    notice = layout.absolute(f"{V1}/SUPERSEDED.txt")
+    rewrite(notice, notice.read_bytes().replace(V2.encode(), by.encode()))
+    (layout.base / "DL3/x").touch()
+    damaged = [] if by else [("damaged", f"{V1}/SUPERSEDED.txt")]
+    assert found(audit(layout)) == [*damaged, ("foreign", "DL3/x")]
 
 
 @pytest.mark.parametrize("name", DAMAGES)
