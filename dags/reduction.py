@@ -22,7 +22,8 @@ it costs.
 2. **match**: the models of each run; **dl2**, **dl3**: one array of jobs each. What the nights have made with the same
    models is not made again. A run that fails is left out with the cause.
 3. **collect**, **index**, **check**: the index of the DL3 files, and a look at the source with gammapy.
-4. **publish** a new version of the request's bundle below `DL3/requests` (or none, if nothing changed).
+4. **publish** a new version of the request's bundle below `DL3/requests` (or none, if nothing changed). If every run
+   failed, this task fails and says why.
 """
 
 

@@ -168,7 +168,10 @@ def _renew_report(site: Site, folder: str) -> None:
 @app.command("list")
 def list_published(
     folder: Annotated[
-        str | None, typer.Argument(help="Folder or version, relative to the site's base or absolute; default: all.")
+        str | None,
+        typer.Argument(
+            help="Folder (also all below it) or version, relative to the site's base or absolute; default: all."
+        ),
     ] = None,
     site: SiteFile = None,
 ) -> None:
@@ -191,7 +194,7 @@ def list_published(
 
 
 def _folders(folder: str | None, layout: Layout) -> tuple[str, ...]:
-    """The folders with versions that a person means: one, also by one of its versions, or all.
+    """The folders with versions that a person means: one, also by one of its versions, all below one, or all.
 
     Raises
     ------
@@ -205,6 +208,8 @@ def _folders(folder: str | None, layout: Layout) -> tuple[str, ...]:
     for candidate in (name, above):
         if candidate and version_numbers(layout.absolute(candidate)):
             return (candidate,)
+    if below := tuple(known for known in version_folders(layout) if known.startswith(f"{name}/")):
+        return below
     raise ConfigError(f"{name!r} holds no published version.", "see `lstops published list` for the folders that do.")
 
 
@@ -219,7 +224,10 @@ def _note(version: VersionInfo) -> str:
 @app.command()
 def check(
     folder: Annotated[
-        str | None, typer.Argument(help="Folder or version, relative to the site's base or absolute; default: all.")
+        str | None,
+        typer.Argument(
+            help="Folder (also all below it) or version, relative to the site's base or absolute; default: all."
+        ),
     ] = None,
     site: SiteFile = None,
 ) -> None:

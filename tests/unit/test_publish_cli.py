@@ -42,7 +42,14 @@ def test_list_and_check(layout: Layout) -> None:
 @pytest.mark.parametrize("command", ["list", "check"])
 def test_a_folder_is_named_in_any_way_and_a_wrong_one_is_no_answer(layout: Layout, command: str) -> None:
     """Nothing to check, and exit status 0, looked like a whole bundle."""
-    for word in (FOLDER, f"{FOLDER}/", f"{FOLDER}/v0001", f"{FOLDER}/current", str(layout.base / FOLDER)):
+    for word in (
+        FOLDER,
+        f"{FOLDER}/",
+        f"{FOLDER}/v0001",
+        f"{FOLDER}/current",
+        str(layout.base / FOLDER),
+        "DL3/20240115",
+    ):
         assert "v0001" in CliRunner().invoke(app, [command, word], catch_exceptions=False).output
     for word in ("DL3/typo", f"{FOLDER}x", "."):
         with pytest.raises(ConfigError, match="holds no published version"):
