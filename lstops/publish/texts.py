@@ -89,6 +89,8 @@ def readme(request: BundleRequest, version: str, published_at: str, files: Seque
     rejected = sum(not r.selected for r in request.runs)
     left = len(request.runs) - rejected - len(dl3)
     known = {f.name for f in files}
+    extras = [name.rsplit("/", 1)[-1] for name in request.extras]
+    own_cuts = {name: "the cuts of this run" for name in extras if name.startswith("cuts_Run")}
     described = [
         (
             f"{dl3[0].name if dl3 else 'dl3_*.fits'} ...",
@@ -96,7 +98,7 @@ def readme(request: BundleRequest, version: str, published_at: str, files: Seque
         ),
         (f"{model.HDU_INDEX}, {model.OBS_INDEX}", "index; paths are relative, the folder may be copied anywhere"),
         (model.RUNS, "every run that was judged, with its verdict and the reasons"),
-        (model.CUTS, "the one set of cuts of IRFs and events; its sha256 is CUTSHA in the files' headers"),
+        (model.CUTS, _cuts_words(own_cuts)),
         (model.DECISIONS, "what people decided about these runs"),
         (model.PROVENANCE, "how each file came to be: steps, inputs, configurations, software"),
         (model.PROV, "the same as W3C PROV-JSON"),
@@ -106,10 +108,9 @@ def readme(request: BundleRequest, version: str, published_at: str, files: Seque
     ]
     if model.OBSCORE in known:
         described.insert(-3, (model.OBSCORE, "the observations as a Virtual Observatory lists them (ObsCore 1.1)"))
-    for name in request.extras:
-        base = name.rsplit("/", 1)[-1]
+    for base in extras:
         if base in known:
-            described.append((base, "check of the source, made from these files"))
+            described.append((base, own_cuts.get(base, "check of the source, made from these files")))
     where = f" at {request.site}" if request.site else ""
     width = max(len(name) for name, _ in described) + 2
     warning = (
@@ -154,6 +155,13 @@ def readme(request: BundleRequest, version: str, published_at: str, files: Seque
             "",
         ]
     )
+
+
+def _cuts_words(own: Mapping[str, str]) -> str:
+    digest = "sha256 is CUTSHA in the files' headers"
+    if own:
+        return f"the cuts that were asked for; those of each run are in a file of its own, whose {digest}"
+    return f"the one set of cuts of IRFs and events; its {digest}"
 
 
 def _irfs(request: BundleRequest) -> str:

@@ -154,6 +154,16 @@ def test_the_readme_of_a_request_says_what_was_asked_for() -> None:
     assert document["request"] == asked
 
 
+def test_the_readme_tells_the_cuts_of_runs_from_the_check() -> None:
+    names = ("cuts_Run02001.json", "check.json")
+    files = [PublishedFile(name, "0" * 64, 1) for name in ("dl3_LST-1.Run02001.fits", *names)]
+    text = readme(make_request(extras=tuple(f"lstops/x/{name}" for name in names)), "v0001", "2024-01-16", files)
+    lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert "the cuts of this run" in lines["cuts_Run02001.json"]
+    assert "check of the source" in lines["check.json"]
+    assert "a file of its own, whose sha256 is CUTSHA" in lines["cuts.json"]
+
+
 def test_the_cut_set_is_the_very_one_that_the_headers_name(layout: Layout) -> None:
     text = '{"b": [1, Infinity],\n "a": 2}'
     request = replace(make_request(), cuts=text)
