@@ -272,7 +272,8 @@ def _bundles(site: Site, night: Night, reduction: Plan | None, collection: Plan 
         path = layout.absolute(version.path)
         runs = sorted(parse_run_file(p.name).run for p in path.glob("dl3_*.fits*"))
         size = sum(p.stat().st_size for p in path.iterdir())
-        bundles.append(ReportBundle(source, version.version, version.path, True, tuple(runs), size, version.digest))
+        about = (version.version, version.path, version.published_at)
+        bundles.append(ReportBundle(source, *about, tuple(runs), size, version.digest))
     return tuple(bundles)
 
 

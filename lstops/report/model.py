@@ -121,16 +121,17 @@ class ReportBundle:
     ----------
     path : str
         Relative to the site's base.
+    published_at : str
+        ISO 8601 (UTC).
     """
 
     source: str
     version: str
     path: str
-    is_new: bool
+    published_at: str
     runs: tuple[int, ...]
     size_bytes: int
     digest: str
-    note: str = ""
 
 
 @dataclass(frozen=True)

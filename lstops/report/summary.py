@@ -86,8 +86,7 @@ def headline(report: NightReport) -> str:
         return f"Nothing was published: {t.selected} of {t.judged} runs selected." if t.judged else "No run was judged."
     parts = []
     for bundle in report.published:
-        what = "published as" if bundle.is_new else "already published as"
-        parts.append(f"{plural(len(bundle.runs), 'run')} of {bundle.source} {what} {bundle.version}")
+        parts.append(f"{plural(len(bundle.runs), 'run')} of {bundle.source} published as {bundle.version}")
     parts += [f"{bundle.source} was {without_stop(bundle.words)}" for bundle in report.ended]
     return "; ".join(parts) + "."
 

@@ -79,8 +79,10 @@ def report(*runs: ReportRun, **changes: object) -> NightReport:
     return NightReport(**(fields | changes))  # type: ignore[arg-type]
 
 
-def bundle(*runs: int, source: str = "Crab", is_new: bool = True) -> ReportBundle:
-    return ReportBundle(source, "v0002", "DL3/20240115/x/v0002", is_new, runs, 1_234_567, "ab" * 32)
+def bundle(*runs: int, source: str = "Crab") -> ReportBundle:
+    return ReportBundle(
+        source, "v0002", "DL3/20240115/x/v0002", "2024-01-16T09:41:07+00:00", runs, 1_234_567, "ab" * 32
+    )
 
 
 class Page(HTMLParser):

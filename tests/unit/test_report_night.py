@@ -55,11 +55,15 @@ def test_cut_flow_shows_what_people_decided() -> None:
         ((run(1), run(2, "zd")), {}, "Nothing was published: 1 of 2 runs selected."),
         ((replace(run(1), selected=None),), {}, "No run was judged."),
         ((run(1),), {"published": (bundle(1),)}, "1 run of Crab published as v0002."),
-        ((run(1), run(2)), {"published": (bundle(1, 2, is_new=False),)}, "2 runs of Crab already published as v0002."),
     ],
 )
 def test_headline(runs: tuple[ReportRun, ...], changes: dict[str, object], expected: str) -> None:
     assert headline(report(*runs, **changes)) == expected
+
+
+def test_the_page_says_when_a_version_was_published() -> None:
+    """It said "new" of each, also of one that was published weeks before."""
+    assert "<b>v0002</b> of 2024-01-16 09:41 UTC, 1 run," in night_report(report(run(1), published=(bundle(1),)))
 
 
 def test_totals() -> None:
