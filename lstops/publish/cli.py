@@ -161,7 +161,7 @@ def _renew_report(site: Site, folder: str) -> None:
     if report_file(site, night).exists():
         try:
             write_report(site, night)
-        except LstOpsError as error:
+        except (LstOpsError, OSError) as error:
             typer.echo(f"the report of {night.iso} could not be made anew: {error}", err=True)
 
 
