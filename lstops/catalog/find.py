@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import func, select, union
@@ -13,13 +15,17 @@ from lstops.catalog.tables import LineageRow, ProductRow
 from lstops.catalog.trace import Content
 from lstops.errors import ConfigError, DataError
 from lstops.publish import model
-from lstops.publish.versions import bundle_of, split_version
+from lstops.publish.versions import bundle_of, checksums_of, problems, split_version
 from lstops.site.layout import Layout
 from lstops.step.digest import sha256_file
 from lstops.step.manifest import full_state
 from lstops.step.model import ArtifactKind
 
 _DIGEST = re.compile(r"^(sha256:)?[0-9a-f]{6,64}$")
+#: a folder of models has no more files
+_MANY = 100
+#: no file name is longer (bytes)
+_LONGEST = 255
 #: what a production consists of for those who use it
 _OF_A_PRODUCTION = (ArtifactKind.MODELS.value, ArtifactKind.IRF.value)
 
@@ -31,17 +37,23 @@ def find_contents(session: Session, word: str, layout: Layout) -> tuple[Content,
     ----------
     word : str
         A path (absolute, or relative to the site's base or to the working directory), also of a published file, of a
-        published version or its `current`, of a file in a folder that a step made, or of a copy elsewhere (found by
-        its content, a whole version and the small files in it by its description); a digest or its first six or more
-        digits; the name of a production (its models and responses).
+        published version or its `current`, of a file in a folder that a step made, or of a copy elsewhere of any of
+        these (found by its content); a digest or its first six or more digits; the name of a production (its models
+        and responses).
 
     Raises
     ------
     DataError
-        If the catalogue knows nothing of that, or it cannot be read.
+        If the catalogue knows nothing of that, it cannot be read, or it is a copy of a
+        published version that was altered.
     ConfigError
-        If a digest is that of several contents at different paths.
+        If it is no word that could name anything, or a digest is that of several contents at different paths.
     """
+    if not word.isprintable() or any(len(part.encode()) > _LONGEST for part in word.split("/")):
+        raise ConfigError(
+            f"{word[:40]!a}{'...' if word[40:] else ''} is no path, digest or production.",
+            "give one line of printable text that names one.",
+        )
     if found := _by_production(session, word):
         return found
     if found := _by_path(session, word, layout):
@@ -89,11 +101,8 @@ def _by_path(session: Session, word: str, layout: Layout) -> tuple[Content, ...]
             return found
     if absolute is None:
         return ()
-    if absolute.is_dir() and (relative is not None or any(p.is_dir() for p in absolute.iterdir())):
-        # no step makes or takes such a folder: reading all that is in it would find nothing
-        return _copy_of_version(session, absolute)
     try:
-        return _by_digest(session, full_state(absolute).sha256) or _copy_of_version(session, absolute)
+        return _copy(session, absolute, layout)
     except OSError as error:
         raise DataError(f"{absolute} cannot be read ({error.strerror}).", "check its permissions.") from error
 
@@ -101,18 +110,63 @@ def _by_path(session: Session, word: str, layout: Layout) -> tuple[Content, ...]
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):
-        return False  # too long, or no path at all
+    except OSError:  # a name that is too long, a folder that is closed
+        return False
 
 
-def _copy_of_version(session: Session, path: Path) -> tuple[Content, ...]:
-    """The version that a folder elsewhere is a copy of, or a file in such a folder, by what its description says."""
-    folder = path if path.is_dir() else path.parent
-    about = bundle_of(folder)
-    listed = about.get("files", {}).get(path.name)
-    if not about or (path != folder and (listed is None or sha256_file(path) != listed["sha256"])):
-        return ()
-    return _by_digest(session, str(about.get("digest") or "-"))
+def _copy(session: Session, path: Path, layout: Layout) -> tuple[Content, ...]:
+    """What a file or folder elsewhere is a copy of: a product, a published version or a file of one."""
+    if not path.is_dir():
+        if not path.is_file():
+            return ()  # a device or a pipe: reading might never end
+        digest = sha256_file(path)
+        found = _by_digest(session, digest) or _version_with(session, digest, layout)
+        beside = _version_of_content(session, str(bundle_of(path.parent).get("digest", "")))
+        return tuple(content for content in found if content in beside) or found
+    if found := _version_of_content(session, str(bundle_of(path).get("digest", ""))):
+        if damage := problems(path):
+            raise DataError(
+                f"{path} is a copy of {found[0].path}, but {'; '.join(damage)}.",
+                f"copy it again, or trace {found[0].path} itself.",
+            )
+        return found
+    # no tree is read to find out that nobody knows it
+    if _looks_like_models(path) and (found := _by_digest(session, full_state(path).sha256)):
+        return found
+    raise DataError(
+        f"the catalogue knows nothing of the folder {path}: neither a product nor a copy of one or of a published version.",
+        "name a file in it, or a folder that lstops made (models, a version).",
+    )
+
+
+def _version_of_content(session: Session, digest: str) -> tuple[Content, ...]:
+    query = select(ProductRow.path, ProductRow.sha256).where(ProductRow.kind == BUNDLE, ProductRow.sha256 == digest)
+    return tuple(Content(*row) for row in session.execute(query.order_by(ProductRow.made_at.desc())))
+
+
+def _version_with(session: Session, digest: str, layout: Layout) -> tuple[Content, ...]:
+    """The published versions that hold a file of this content (a README, a run list), from their checksums."""
+    query = select(ProductRow.path, ProductRow.sha256).where(ProductRow.kind == BUNDLE)
+    found = []
+    for row in session.execute(query.order_by(ProductRow.made_at.desc())):
+        version = layout.base / row.path
+        if digest in checksums_of(version).values() or digest == _digest_of(version / model.CHECKSUMS):
+            found.append(Content(*row))
+    return tuple(found)
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError:
+        return ""  # `lstops audit` names it
+
+
+def _looks_like_models(folder: Path) -> bool:
+    """Whether a folder holds forests and no other folders."""
+    with os.scandir(folder) as entries:
+        found = list(islice(entries, _MANY + 1))
+    return len(found) <= _MANY and all(e.is_file() for e in found) and any(e.name.endswith(".sav") for e in found)
 
 
 def _relative(path: Path, layout: Layout) -> str | None:

@@ -24,7 +24,7 @@ from lstops.catalog.database import catalog_session, upgrade
 from lstops.catalog.find import find_contents
 from lstops.catalog.node_use import CULMINATION, node_use
 from lstops.catalog.products import products, record_manifests
-from lstops.catalog.rebuild import rebuild_products
+from lstops.catalog.rebuild import rebuild_products, restore_decisions
 from lstops.catalog.trace import Content, ancestors, descendants
 from lstops.catalog.trace_cli import products_app, trace_app
 from lstops.demo.bench_trace import fill, measure
@@ -134,7 +134,7 @@ def test_other_things_that_a_person_may_mean(layout: Layout) -> None:
         assert [c.path for c in find_contents(session, f"{FOLDER}/v0001/README.txt", layout)] == [f"{FOLDER}/v0001"]
         session.execute(text("DELETE FROM product WHERE kind = 'models'"))
         assert [c.path for c in find_contents(session, "prod_a", layout)] == [MODELS]  # used, not made here
-        for word in ("nonsense", "/etc/hostname", "../..", "0123456789"):
+        for word in ("nonsense", "/etc/hostname", "0123456789"):
             with pytest.raises(DataError, match="knows nothing of"):
                 find_contents(session, word, layout)
         session.execute(text("UPDATE product SET sha256 = 'abcdef1' || substr(sha256, 8) WHERE kind IN ('dl2', 'dl3')"))
@@ -151,7 +151,7 @@ def test_a_version_that_was_copied_elsewhere_is_known(layout: Layout, tmp_path: 
             assert found.path == f"{FOLDER}/v0001"
         (away / "runs.ecsv").chmod(0o600)
         (away / "runs.ecsv").write_text("altered")
-        for wrong in (str(away / "runs.ecsv"), str(away.parent), str(layout.base / "DL1"), "x" * 300):
+        for wrong in (str(away / "runs.ecsv"), str(away.parent), str(layout.base / "DL1")):
             with pytest.raises(DataError, match="knows nothing"):
                 find_contents(session, wrong, layout)
 
@@ -188,6 +188,58 @@ def test_a_path_in_the_table_is_whole(layout: Layout, monkeypatch: pytest.Monkey
     said = CliRunner().invoke(products_app, ["--kind", "bundle"], catch_exceptions=False).output
     column = [line.split("│")[6].strip() for line in said.splitlines() if line.count("│") > 5]
     assert "".join(column).startswith(f"{FOLDER}/v0001")
+
+
+def test_copies_of_what_was_published_are_found_by_their_content(layout: Layout, tmp_path: Path) -> None:
+    publish(build_bundle(make_request(cuts={"gammaness": 0.8}), layout), layout)
+    record_all(layout)
+    versions = [f"{FOLDER}/v0001", f"{FOLDER}/v0002"]
+    folder = Path(shutil.copytree(layout.absolute(versions[0]), tmp_path / "copy"))
+    models = Path(shutil.copytree(layout.absolute(MODELS), tmp_path / "models"))
+    with catalog_session() as session:
+
+        def paths(word: Path) -> list[str]:
+            return sorted(c.path for c in find_contents(session, str(word), layout))
+
+        assert paths(folder) == versions[:1]
+        assert paths(models) == [MODELS]
+        for name in ("README.txt", "bundle.json", "SHA256SUMS"):
+            alone = shutil.copy(folder / name, tmp_path / name)
+            assert paths(Path(alone)) == versions[:1]
+        assert paths(folder / "runs.ecsv") == versions[:1]
+        assert paths(Path(shutil.copy(folder / "runs.ecsv", tmp_path))) == versions  # both hold the same
+        folder.chmod(0o750)
+        (folder / "cuts.json").unlink()
+        with pytest.raises(DataError, match=r"is a copy of .*/v0001, but cuts\.json is missing"):
+            paths(folder)
+        document = (folder / "bundle.json").read_text().replace('"digest": "', '"digest": "0')
+        (folder / "bundle.json").chmod(0o640)
+        (folder / "bundle.json").write_text(document)
+        with pytest.raises(DataError, match="knows nothing of the folder"):
+            paths(folder)
+
+
+def test_a_folder_that_is_none_of_ours_is_refused_unread(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deep" / "models").mkdir(parents=True)
+    (tmp_path / "deep" / "x.sav").touch()
+
+    def read(path: Path) -> str:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr("lstops.step.manifest.sha256_file", read)
+    monkeypatch.setattr("lstops.catalog.find.sha256_file", read)
+    with catalog_session() as session:
+        for word in ("/", str(tmp_path / "deep"), str(tmp_path), FOLDER, ".", "../.."):
+            with pytest.raises(DataError, match="knows nothing of the folder"):
+                find_contents(session, word, layout)
+        with pytest.raises(DataError, match="knows nothing of"):
+            find_contents(session, "/dev/zero", layout)
+        for word in ("x" * 300, "DL3/" + "x" * 300, "a\udc80", "a\nb", "a\0"):
+            with pytest.raises(ConfigError, match="is no path, digest or production") as caught:
+                find_contents(session, word, layout)
+            assert len(caught.value.what) < 120
 
 
 def test_an_altered_published_file_is_not_taken_for_another(layout: Layout) -> None:
@@ -246,6 +298,7 @@ def test_products_on_the_command_line(layout: Layout) -> None:
      (products_app, ["--kind", "dl33"], "no kind 'dl33'. Remedy: did you mean dl3"),
      (products_app, ["--status", "withdraw"], "did you mean withdrawn"),
      (products_app, ["--night", "2024"], "is not a night"),
+     (products_app, ["--production", "prod_b"], "no production 'prod_b'. Remedy: did you mean prod_a"),
      (trace_app, [DL3, "--kind", "nothing"], "there is no kind 'nothing'"),
      (trace_app, [DL3, "--prov", "no/such/folder/x.json"], "no/such/folder is no folder"),
      (withdraw_app, ["models/AllSky/v0001", "--author", "Ana", "--reason", "x"], "is no published version"),
@@ -418,6 +471,41 @@ def test_a_version_of_several_nights_is_recorded(layout: Layout) -> None:
         assert (row.night, row.facts["night"], row.production) == (None, "20240115-20240120", "prod_a, prod_b")
         dl3 = find_contents(session, DL3, layout)
         assert len(descendants(session, dl3).of_kind("bundle")) == 2
+
+
+def test_products_of_one_of_several_productions_in_a_bundle(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = "DL3/requests/" + "a_long_name_" * 10
+    publish(build_bundle(make_request(folder=folder, production="prod_a, prod_b"), layout), layout)
+    with catalog_session() as session:
+        record_versions(session, layout, folder)
+
+    def bundles(*words: str) -> str:
+        words = ("--kind", "bundle", *words)
+        return CliRunner().invoke(products_app, words, catch_exceptions=False).output
+
+    monkeypatch.setenv("COLUMNS", "40")
+    assert f"{folder}/v0001" in bundles("--production", "prod_b")  # whole, however narrow
+    assert {row["path"] for row in json.loads(bundles("--production", "prod_a", "--format", "json"))} == {
+        f"{folder}/v0001", f"{FOLDER}/v0001",
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="did you mean prod_"):
+        bundles("--production", "prod_a, prod_b")
+
+
+def test_what_cannot_be_read_is_skipped_and_named_by_a_rebuild(layout: Layout) -> None:
+    other = FOLDER.replace("20240115", "20240116")
+    publish(build_bundle(make_request(folder=other), layout), layout)
+    for path in (layout.absolute(f"{FOLDER}/v0001/WITHDRAWN.txt"), layout.manifests / f"{MODELS}.json"):
+        path.parent.chmod(0o750)
+        path.unlink(missing_ok=True)
+        path.symlink_to("/proc/self/mem")
+    with catalog_session() as session:
+        done = rebuild_products(session, layout, lambda what: None)
+        assert [row.path for row in products(session, "bundle")] == [f"{other}/v0001"]
+        assert restore_decisions(session, layout)[1]
+    assert sorted(what.split(":")[0] for what in done.skipped) == [str(layout.manifests / f"{MODELS}.json"), FOLDER]
+    unknown = [f for f in audit_site(make_site_file(layout.base), grace_s=0).findings if f.code.value == "unknown"]
+    assert unknown == []
 
 
 def test_a_cycle_ends(layout: Layout) -> None:
