@@ -134,7 +134,7 @@ def _copy(session: Session, path: Path, layout: Layout) -> tuple[Content, ...]:
     if _looks_like_models(path) and (found := _by_digest(session, full_state(path).sha256)):
         return found
     raise DataError(
-        f"the catalogue knows nothing of the folder {path}: neither a product nor a copy of one or of a published version.",
+        f"the catalogue knows nothing of the folder {path}: it is no product, nor a copy of one or of a version.",
         "name a file in it, or a folder that lstops made (models, a version).",
     )
 

@@ -13,6 +13,7 @@ from lstops.catalog.nights import find_run
 from lstops.catalog.tables import OverlayRow, RunRow
 from lstops.errors import ConfigError, DataError
 from lstops.quality.overlay import OverlayAction, OverlayRecord, check_new
+from lstops.words import checked_words, one_line
 
 
 def add_decision(
@@ -40,8 +41,8 @@ def add_decision(
         run_id=run_number,
         action=action.value,
         subruns=sorted(set(subruns)),
-        author=_one_line(author),
-        reason=_one_line(reason),
+        author=one_line(author),
+        reason=one_line(reason),
         created_at=datetime.now(timezone.utc),
     )
     check_new(_record(row, identity=0), active_decisions(session, [run_number]).get(run_number, ()), known)
@@ -65,11 +66,9 @@ def revoke_decision(session: Session, identity: int, author: str, reason: str) -
         raise DataError(f"There is no decision {identity}.", "See `lstops overlay list --all`.")
     if row.revoked_at is not None:
         raise ConfigError(f"Decision {identity} is revoked: {_record(row).words}.", "Nothing needs to be done.")
-    if not author.strip() or not reason.strip():
-        raise ConfigError("Revoking a decision needs an author and a reason.", "Give --author and --reason, in words.")
+    author, reason = checked_words(f"the revocation of decision {identity}", author, reason)
     row.revoked_at = datetime.now(timezone.utc)
-    row.revoked_by = _one_line(author)
-    row.revoked_reason = _one_line(reason)
+    row.revoked_by, row.revoked_reason = author, reason
     session.flush()
     return _record(row)
 
@@ -100,10 +99,6 @@ def active_decisions(session: Session, runs: Collection[int] | None = None) -> d
     for record in list_decisions(session, runs):
         found[record.run_number] = (*found.get(record.run_number, ()), record)
     return found
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _record(row: OverlayRow, identity: int | None = None) -> OverlayRecord:

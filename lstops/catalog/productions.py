@@ -18,11 +18,14 @@ from sqlalchemy.orm import Session
 from lstops.catalog.database import one_at_a_time
 from lstops.catalog.products import CANDIDATE, CURRENT, SUPERSEDED, WITHDRAWN
 from lstops.catalog.tables import ProductionEventRow, ProductionRow, ProductionStandardRow
-from lstops.errors import ConfigError, DataError
+from lstops.errors import DataError
 from lstops.production.reuse import SAME_LEVEL_GHZ, Existing
 from lstops.site.model import Trainer
+from lstops.words import checked_words
 
 _MACHINE = "lstops"
+#: what author and reason are asked for
+DECISION = "a decision about a production"
 _LSTCHAIN = Trainer.LSTCHAIN.value
 #: actions that move the pointer to the standard of a line
 STANDARD, STANDARD_NO_MORE = "made the standard", "no longer the standard"
@@ -135,7 +138,7 @@ def promote(
     standard : bool
         Let the pointer "current standard" of its lines and version show to it, too.
     """
-    require_words(author, reason)
+    author, reason = checked_words(DECISION, author, reason)
     one_at_a_time(session, "registry of productions")
     rows = find_productions(session, name, line)
     for row in rows:
@@ -156,7 +159,7 @@ def promote(
 
 def withdraw(session: Session, name: str, line: str | None, author: str, reason: str) -> list[ProductionRow]:
     """Take a production out of use; products made with it stay and can be found by their lineage."""
-    require_words(author, reason)
+    author, reason = checked_words(DECISION, author, reason)
     one_at_a_time(session, "registry of productions")
     rows = find_productions(session, name, line)
     for row in rows:
@@ -172,7 +175,7 @@ def withdraw(session: Session, name: str, line: str | None, author: str, reason:
 
 def note_level(session: Session, row: ProductionRow, author: str, reason: str) -> None:
     """Keep who gave the NSB of a production that its configuration does not say."""
-    require_words(author, reason)
+    author, reason = checked_words(DECISION, author, reason)
     _note(session, row, "NSB given", author, f"{row.nsb_level_ghz:.2f} GHz: {reason}")
 
 
@@ -241,19 +244,6 @@ def _order(row: ProductionRow, level_ghz: float | None) -> tuple[float, bool, fl
     """The nearest level first, then the current one, then the youngest."""
     away = 0.0 if level_ghz is None else round(abs(row.nsb_level_ghz - level_ghz), 3)
     return away, row.status != CURRENT, -row.registered_at.timestamp()
-
-
-def require_words(author: str, reason: str) -> None:
-    """Refuse a decision that nobody made, or nobody can explain.
-
-    Raises
-    ------
-    ConfigError
-        Naming what is missing.
-    """
-    for what, text in (("author", author), ("reason", reason)):
-        if not text.strip():
-            raise ConfigError(f"a decision about a production needs its {what}.", f"give --{what} TEXT.")
 
 
 def _supersede_others(session: Session, row: ProductionRow, author: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -58,7 +58,8 @@ def rebuild_products(session: Session, layout: Layout, progress: Progress) -> Re
     before = session.scalar(select(func.count()).select_from(ProductRow)) or 0
     store = ManifestStore(layout.manifests)
     progress("reading manifests")
-    manifests = [*store.history(), *store.all()]
+    unreadable: list[OSError] = []
+    manifests = [*store.history(unreadable), *store.all(unreadable)]
     if before and not manifests:
         raise DataError(
             f"{layout.manifests} holds no manifest, the catalogue {before} products.",
@@ -77,8 +78,9 @@ def rebuild_products(session: Session, layout: Layout, progress: Progress) -> Re
             # a damaged version takes nothing with it but itself
             with session.begin_nested():
                 versions += record_version(session, layout, version)
-        except LstOpsError as error:
+        except (LstOpsError, OSError) as error:
             skipped.append(f"{version.path}: {error}")
+    skipped += _told(unreadable)
     progress(f"{versions} versions")
     return RebuiltProducts(before, products, versions, tuple(skipped))
 
@@ -86,13 +88,18 @@ def rebuild_products(session: Session, layout: Layout, progress: Progress) -> Re
 def _versions(layout: Layout) -> tuple[list[VersionInfo], list[str]]:
     """All published versions, and the folders that cannot be read, with the reason."""
     found: list[VersionInfo] = []
-    skipped = []
-    for folder in version_folders(layout):
+    skipped, unreadable = [], list[OSError]()
+    for folder in version_folders(layout, unreadable):
         try:
             found += list_versions(folder, layout)
-        except LstOpsError as error:
+        except (LstOpsError, OSError) as error:
             skipped.append(f"{folder}: {error}")
-    return found, skipped
+    return found, [*skipped, *_told(unreadable)]
+
+
+def _told(unreadable: Iterable[OSError]) -> Iterable[str]:
+    """Each file and folder once, however often it was looked at."""
+    return dict.fromkeys(f"{error.filename}: {error.strerror}" for error in unreadable)
 
 
 def restore_decisions(session: Session, layout: Layout) -> tuple[int, tuple[str, ...]]:

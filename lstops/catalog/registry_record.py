@@ -91,6 +91,8 @@ def kept_events(layout: Layout) -> tuple[tuple[KeptEvent, ...], tuple[str, ...]]
             found.append(KeptEvent.model_validate_json(path.read_bytes()))
         except ValidationError as error:
             unreadable.append(f"{layout.relative(path)}: {error.errors()[0]['msg']}")
+        except OSError as error:
+            unreadable.append(f"{layout.relative(path)}: {error.strerror}")
     return tuple(sorted(found, key=lambda event: event.at)), tuple(unreadable)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from lstops.catalog.database import catalog_session
@@ -28,6 +28,7 @@ from lstops.catalog.products import (
 )
 from lstops.catalog.story import Story, facts_of
 from lstops.catalog.trace import Content, Graph, ancestors, descendants
+from lstops.console import WIDE, path_console
 from lstops.errors import ConfigError
 from lstops.night import Night
 from lstops.production.documents import nearest
@@ -37,8 +38,6 @@ products_app = typer.Typer(help="What was made, the newest first.")
 trace_app = typer.Typer(help="How a file came to be, and what depends on it.")
 
 SiteFile = Annotated[str | None, typer.Option("--site", help="Site file; default: $LSTOPS_SITE.")]
-#: trees are not fitted to the terminal: a path that is cut or folded cannot be copied
-_WIDE = 4000
 _KINDS = (*(kind.value for kind in ArtifactKind), BUNDLE)
 _STATES = (CANDIDATE, CURRENT, BESIDE, SUPERSEDED, WITHDRAWN)
 #: so many names are proposed
@@ -125,14 +124,11 @@ def _node_facts(product_id: int, node: str | None, use: NodeUse | None) -> dict[
 
 def _table(found: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
     shown = [c for c in columns if c in ("made_at", "kind", "status", "path") or any(row[c] for row in found)]
-    table = Table()
-    for name in shown:
-        # a path that is cut cannot be handed to the next command
-        table.add_column(name, overflow="fold" if name in ("path", "notice") else "ellipsis")
+    table = Table(*(Column(name, overflow="fold") for name in shown))
     for row in found:
         cells = {**row, "made_at": row["made_at"][:16].replace("T", " "), "sha256": row["sha256"][:12]}
         table.add_row(*(Text("" if cells[c] is None else str(cells[c])) for c in shown))
-    Console().print(table)
+    path_console().print(table)
 
 
 @trace_app.command()
@@ -182,7 +178,7 @@ def trace(
         document = {"target": target} | {name: story.document() for name, story in stories.items()}
         typer.echo(json.dumps(document, indent=1))
         return
-    console = Console(width=_WIDE)
+    console = Console(width=WIDE)  # trees are not fitted to the terminal
     for name, story in stories.items():
         console.print(Text("made from" if name == "up" else "used by", "bold underline"))
         for root in roots:

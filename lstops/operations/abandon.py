@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import PurePosixPath
 
 from lstops.catalog.database import catalog_session
-from lstops.catalog.productions import all_productions, require_words
+from lstops.catalog.productions import DECISION, all_productions
 from lstops.errors import ConfigError
 from lstops.operations.nightly import layout_of
 from lstops.production.naming import checked_name
@@ -18,6 +18,7 @@ from lstops.site.model import Site
 from lstops.step.adoption import ADOPTED
 from lstops.step.manifest import Manifest, ManifestStore, make_folder, write_atomically
 from lstops.step.model import Frozen
+from lstops.words import checked_words
 
 _RECORD = "abandoned.json"
 
@@ -60,7 +61,7 @@ def abandon(site: Site, name: str, author: str, reason: str) -> Abandoned:
     ConfigError
         If author or reason is missing, the production is registered, or nothing was made of it.
     """
-    require_words(author, reason)
+    author, reason = checked_words(DECISION, author, reason)
     layout, name = layout_of(site), checked_name(name)
     with catalog_session() as session:
         lines = sorted(row.line for row in all_productions(session) if row.name == name)

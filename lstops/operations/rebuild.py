@@ -77,7 +77,7 @@ def rebuild(site: Site, *, nights: bool = True, decisions: bool = False, progres
         productions = []
         kept, unreadable = kept_events(layout)
         skipped += unreadable
-        for plan_id in production_plans(ManifestStore(layout.manifests).all()):
+        for plan_id in production_plans(ManifestStore(layout.manifests).all(unreadable=[])):
             try:
                 found = registrations(site, plan_id)
             except LstOpsError as error:

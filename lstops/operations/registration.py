@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lstops.catalog.database import catalog_session
-from lstops.catalog.productions import RegisteredProduction, note_level, register_production, require_words
+from lstops.catalog.productions import DECISION, RegisteredProduction, note_level, register_production
 from lstops.catalog.products import CURRENT, record_manifests
 from lstops.catalog.registry_record import keep_events
 from lstops.catalog.requests import close_requests
@@ -34,6 +34,7 @@ from lstops.step.assess import Standing, assess
 from lstops.step.manifest import Manifest, ManifestStore, full_state, write_atomically
 from lstops.step.model import ArtifactKind, Frozen, Plan
 from lstops.step.plans import load_plan
+from lstops.words import checked_words
 
 #: beside a plan that does not say its NSB: what a person said
 _LEVEL_FILE = "nsb_level.json"
@@ -203,7 +204,8 @@ def give_level(site: Site, plan_id: str, given: GivenLevel) -> None:
     ConfigError
         If author or reason is missing, the level is absurd, or the plan says another one.
     """
-    require_words(given.author, given.reason)
+    author, reason = checked_words(DECISION, given.author, given.reason)
+    given = given.model_copy(update={"author": author, "reason": reason})
     layout, level_ghz = layout_of(site), checked_level(given.nsb_level_ghz)
     plan = load_plan(layout.plan_file(plan_id))
     known = plan_level_ghz(plan)

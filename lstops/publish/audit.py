@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from lstops.errors import LstOpsError
 from lstops.publish import model
+from lstops.publish.findings import Code, Finding, cannot_read, guarded
 from lstops.publish.notices import damaged_notices, is_usable, withdrawal_of
 from lstops.publish.provenance import manifests_in
 from lstops.publish.versions import (
     LOCK,
     POINTER_PREFIX,
+    ROOT,
     STAGE_PREFIX,
     bundle_of,
     checksums_of,
@@ -25,45 +25,10 @@ from lstops.publish.versions import (
     version_numbers,
 )
 from lstops.site.layout import Layout
+from lstops.walk import walk
 
 Chosen = Callable[[str], bool]
 _REPUBLISH = "publish the night again (`lstops publish`): a damaged version is superseded, not repaired."
-
-
-class Code(str, Enum):
-    """What is wrong."""
-
-    DAMAGED = "damaged"
-    WRITABLE = "writable"
-    POINTER = "pointer"
-    FOREIGN = "foreign"
-    LEFTOVER = "leftover"
-    MISSING = "missing"
-    CHANGED = "changed"
-    STALE = "stale"
-    UNREADABLE = "unreadable"
-    UNFINISHED = "unfinished"
-    UNRECORDED = "unrecorded"
-    UNKNOWN = "unknown"
-    STATUS = "status"
-
-
-@dataclass(frozen=True, order=True)
-class Finding:
-    """One thing that is not as it should be.
-
-    Attributes
-    ----------
-    path : str
-        Relative to the site's base.
-    what, remedy : str
-        For people.
-    """
-
-    code: Code
-    path: str
-    what: str
-    remedy: str
 
 
 def audit_published(layout: Layout, read_whole: Chosen, is_old: Callable[[Path], bool]) -> Iterator[Finding]:
@@ -76,13 +41,18 @@ def audit_published(layout: Layout, read_whole: Chosen, is_old: Callable[[Path],
     is_old : callable
         Whether a file was left alone long enough to be no work in progress.
     """
-    folders = version_folders(layout)
+    # folders that cannot be read are named by `_others`, which sees them too
+    folders = version_folders(layout, unreadable=[])
     for folder in folders:
-        yield from _pointer(folder, layout)
-        for number in version_numbers(layout.absolute(folder)):
-            path = f"{folder}/{version_name(number)}"
-            yield from _version(path, layout, read_whole(path))
-    yield from _others(layout, folders, is_old)
+        yield from guarded(folder, layout, _folder(folder, layout, read_whole))
+    yield from guarded(ROOT, layout, _others(layout, folders, is_old))
+
+
+def _folder(folder: str, layout: Layout, read_whole: Chosen) -> Iterator[Finding]:
+    yield from guarded(f"{folder}/{model.CURRENT}", layout, _pointer(folder, layout))
+    for number in version_numbers(layout.absolute(folder)):
+        path = f"{folder}/{version_name(number)}"
+        yield from guarded(path, layout, _version(path, layout, read_whole(path)))
 
 
 def _version(path: str, layout: Layout, whole: bool) -> Iterator[Finding]:
@@ -162,10 +132,10 @@ def _pointer(folder: str, layout: Layout) -> Iterator[Finding]:
 
 def _others(layout: Layout, folders: tuple[str, ...], is_old: Callable[[Path], bool]) -> Iterator[Finding]:
     """What lies below DL3/ and is part of no version."""
-    root = layout.absolute("DL3")
+    root = layout.absolute(ROOT)
     known = {layout.absolute(folder) for folder in folders}
-    for parent, names, files in os.walk(root):
-        here = Path(parent)
+    unreadable: list[OSError] = []
+    for here, names, files in walk(root, unreadable):
         is_folder = here in known
         versions = {version_name(n) for n in version_numbers(here)} if is_folder else set()
         hidden = (STAGE_PREFIX, POINTER_PREFIX)
@@ -183,4 +153,5 @@ def _others(layout: Layout, folders: tuple[str, ...], is_old: Callable[[Path], b
                 remedy = "move it away: below DL3/ there are published versions only."
                 yield Finding(Code.FOREIGN, layout.relative(path), "was not published by lstops", remedy)
         # in place, as os.walk wants it: versions were looked into, links are not followed
-        names[:] = sorted(n for n in names if n not in versions and not n.startswith(hidden))
+        names[:] = [n for n in names if n not in versions and not n.startswith(hidden)]
+    yield from (cannot_read(ROOT, layout, error) for error in unreadable)

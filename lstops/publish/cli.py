@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from lstops.errors import ConfigError, LstOpsError, ProductInvalid
+from lstops.console import path_console
+from lstops.errors import ConfigError, DataError, LstOpsError, ProductInvalid
+from lstops.production.documents import nearest
 from lstops.publish.model import CURRENT, VersionInfo, VersionState
-from lstops.publish.notices import checked_words
 from lstops.publish.versions import (
     current_version,
     list_versions,
@@ -25,6 +25,7 @@ from lstops.publish.withdraw import supersede as supersede_version
 from lstops.publish.withdraw import withdraw as withdraw_version
 from lstops.site.layout import Layout
 from lstops.site.model import Site, load_site
+from lstops.words import checked_words
 
 app = typer.Typer(help="Published DL3 bundles and their versions.", no_args_is_help=True)
 publish_app = typer.Typer(help="Publish by hand what a night's plans have made.")
@@ -34,6 +35,8 @@ supersede_app = typer.Typer(help="Replace a published version by another.")
 SiteFile = Annotated[str | None, typer.Option("--site", help="Site file; default: $LSTOPS_SITE.")]
 Author = Annotated[str, typer.Option(help="Who decides it.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the version.")]
+_PATH_HELP = "A version, a folder of versions or one above it, relative to the site's base; default: all."
+_COLUMNS = ("folder", "version", "state", "published", "content", "note")
 _STYLE = {
     VersionState.CURRENT: "green",
     VersionState.SUPERSEDED: "dim",
@@ -167,50 +170,60 @@ def _renew_report(site: Site, folder: str) -> None:
 
 @app.command("list")
 def list_published(
-    folder: Annotated[
-        str | None,
-        typer.Argument(
-            help="Folder (also all below it) or version, relative to the site's base or absolute; default: all."
-        ),
-    ] = None,
+    path: Annotated[str | None, typer.Argument(metavar="PATH", help=_PATH_HELP)] = None,
     site: SiteFile = None,
 ) -> None:
     """Versions with their state."""
-    layout = _layout(load_site(site))
-    table = Table("folder", "version", "state", "published", "content", "note")
-    broken = []
-    for name in _folders(folder, layout):
+    layout, broken = _layout(load_site(site)), list[str]()
+    # folded, not cut: a path that is cut cannot be handed to the next command
+    table = Table(*(Column(name, overflow="fold") for name in _COLUMNS))
+    for folder, only in _chosen(path, layout, broken):
         try:
-            versions = list_versions(name, layout)
-        except ConfigError as error:
-            broken.append(error)
+            versions = [v for v in list_versions(folder, layout) if only in ("", v.version)]
+        except (LstOpsError, OSError) as error:
+            broken.append(f"{folder}: {error.what.rstrip('.') if isinstance(error, LstOpsError) else error}")
             continue
         for v in versions:
             state = Text(v.state.value, _STYLE[v.state])
-            table.add_row(Text(name), v.version, state, v.published_at, v.digest[:12], Text(_note(v)))
-    Console().print(table)
+            table.add_row(Text(folder), v.version, state, v.published_at, v.digest[:12], Text(_note(v)))
+    path_console().print(table)
     if broken:
-        raise ConfigError(" ".join(error.what for error in broken), broken[0].remedy)
+        raise DataError(f"not all can be listed: {'; '.join(broken)}.", "see `lstops audit`; the others are above.")
 
 
-def _folders(folder: str | None, layout: Layout) -> tuple[str, ...]:
-    """The folders with versions that a person means: one, also by one of its versions, all below one, or all.
+def _chosen(word: str | None, layout: Layout, broken: list[str]) -> list[tuple[str, str]]:
+    """The folders with versions that a person means, each with the one version that is meant ("": all).
+
+    Parameters
+    ----------
+    word : str or None
+        A version, a folder of versions or one above it; None for all.
+    broken : list of str
+        Takes what is wrong with folders that cannot be read.
 
     Raises
     ------
     ConfigError
         If there are no versions: nothing to show would look like an answer.
     """
-    if folder is None:
-        return version_folders(layout)
-    name = _relative(folder, layout)
-    above = name.rpartition("/")[0]
-    for candidate in (name, above):
-        if candidate and version_numbers(layout.absolute(candidate)):
-            return (candidate,)
-    if below := tuple(known for known in version_folders(layout) if known.startswith(f"{name}/")):
-        return below
-    raise ConfigError(f"{name!r} holds no published version.", "see `lstops published list` for the folders that do.")
+    unreadable: list[OSError] = []
+    folders = version_folders(layout, unreadable)
+    broken += [f"{error.filename} cannot be read ({error.strerror})" for error in unreadable]
+    if word is None:
+        return [(folder, "") for folder in folders]
+    path = _relative(word, layout)
+    if inside := [folder for folder in folders if folder == path or folder.startswith(f"{path}/")]:
+        return [(folder, "") for folder in inside]
+    above, _, name = path.rpartition("/")
+    if above in folders:
+        absolute = layout.absolute(above)
+        version = current_version(absolute) if name == CURRENT else name
+        if version and version in map(version_name, version_numbers(absolute)):
+            return [(above, version)]
+    best = nearest(path, folders)
+    raise ConfigError(
+        f"{word!r} holds no published version.", f"did you mean {best}?" if best else "see `lstops published list`."
+    )
 
 
 def _note(version: VersionInfo) -> str:
@@ -223,28 +236,26 @@ def _note(version: VersionInfo) -> str:
 
 @app.command()
 def check(
-    folder: Annotated[
-        str | None,
-        typer.Argument(
-            help="Folder (also all below it) or version, relative to the site's base or absolute; default: all."
-        ),
-    ] = None,
+    path: Annotated[str | None, typer.Argument(metavar="PATH", help=_PATH_HELP)] = None,
     site: SiteFile = None,
 ) -> None:
     """Read every file of every version again and compare the digests; exit status 76 if one differs.
 
     Needs no catalogue. `lstops audit` looks at more.
     """
-    layout = _layout(load_site(site))
-    damaged = []
-    for name in _folders(folder, layout):
-        for number in version_numbers(layout.absolute(name)):
-            path = f"{name}/{version_name(number)}"
-            found = problems(layout.absolute(path))
-            damaged += [f"{path}: {p}" for p in found]
-            typer.echo(f"{path}: {'; '.join(found) or 'whole'}")
+    layout, broken = _layout(load_site(site)), list[str]()
+    chosen, damaged = _chosen(path, layout, broken), list[str]()
+    for folder, only in chosen:
+        for name in [only] if only else map(version_name, version_numbers(layout.absolute(folder))):
+            found = problems(layout.absolute(f"{folder}/{name}"))
+            damaged += [f"{folder}/{name}: {p}" for p in found]
+            typer.echo(f"{folder}/{name}: {'; '.join(found) or 'whole'}")
+    if not chosen and not broken:
+        typer.echo("nothing is published")
     if damaged:
         raise ProductInvalid(
-            f"{len(damaged)} published file(s) are damaged: {'; '.join(damaged)}.",
+            f"{len(damaged)} published file(s) are damaged: {'; '.join([*damaged, *broken])}.",
             "withdraw the version, or publish its night again: a damaged version is superseded.",
         )
+    if broken:
+        raise DataError(f"not all can be checked: {'; '.join(broken)}.", "see `lstops audit`; the others are above.")

@@ -13,6 +13,7 @@ from lstops.plain_yaml import load_plain
 from lstops.publish import model
 from lstops.publish.model import Supersession, Withdrawal
 from lstops.site.layout import Layout
+from lstops.words import printable
 
 #: prefix of hidden files that the next writer removes
 TEMPORARY = ".stage-notice-"
@@ -73,7 +74,8 @@ def _read(path: Path) -> dict[str, str] | None:
     except (yaml.YAMLError, ValueError, OSError):
         document = None  # damaged, but there: the version stays out of use
     fields: dict[str, Any] = document if isinstance(document, dict) else {}
-    return {key: str(fields.get(key) or "") for key in ("version", "by", "author", "reason", "at")}
+    # a person may have written it: what it says goes to terminals and into the catalogue
+    return {key: printable(str(fields.get(key) or "")) for key in ("version", "by", "author", "reason", "at")}
 
 
 def write_notice(version: Path, name: str, fields: dict[str, str]) -> None:
@@ -102,20 +104,3 @@ def seal(version: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def checked_words(what: str, author: str, reason: str) -> tuple[str, str]:
-    """Author and reason, each in one line.
-
-    Raises
-    ------
-    ConfigError
-        If one of them is empty, or holds what cannot be shown (control characters, broken text).
-    """
-    author, reason = (" ".join(words.split()) for words in (author, reason))
-    if not author or not reason:
-        raise ConfigError(f"{what} needs an author and a reason.", "give both.")
-    for words in (author, reason):
-        if not words.isprintable():
-            raise ConfigError(f"{what}: {words!r} holds characters that cannot be shown.", "write plain text.")
-    return author, reason

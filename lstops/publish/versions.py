@@ -22,6 +22,7 @@ from lstops.publish.model import VersionInfo, VersionState
 from lstops.publish.notices import supersession_of, withdrawal_of, write_notice
 from lstops.site.layout import Layout
 from lstops.step.digest import sha256_file
+from lstops.walk import walk
 
 #: everything that is published lies below it
 ROOT = "DL3"
@@ -65,10 +66,21 @@ def split_version(path: str) -> tuple[str, str]:
     return folder, version
 
 
-def version_folders(layout: Layout) -> tuple[str, ...]:
-    """Every folder below DL3/ that holds versions, relative to the site's base."""
-    found = {p.parent for p in layout.absolute(ROOT).glob("**/v[0-9][0-9][0-9][0-9]*") if version_numbers(p.parent)}
-    return tuple(sorted(layout.relative(p) for p in found))
+def version_folders(layout: Layout, unreadable: list[OSError] | None = None) -> tuple[str, ...]:
+    """Every folder below DL3/ that holds versions, relative to the site's base.
+
+    Parameters
+    ----------
+    unreadable : list of OSError, optional
+        Takes the folders that cannot be read; without it they are errors.
+    """
+    found = []
+    for here, names, _ in walk(layout.absolute(ROOT), unreadable):
+        versions = [name for name in names if _VERSION.match(name) and not (here / name).is_symlink()]
+        if versions:
+            found.append(layout.relative(here))
+        names[:] = [name for name in names if name not in versions]
+    return tuple(sorted(found))
 
 
 def current_version(folder: Path) -> str | None:
@@ -96,7 +108,7 @@ def current_version(folder: Path) -> str | None:
 
 
 def bundle_of(version: Path) -> dict[str, Any]:
-    """The version's description; empty where it is missing or damaged (`problems` then says so)."""
+    """The version's description; empty where it is missing, damaged or unreadable (`problems` then says so)."""
     try:
         document = json.loads((version / model.BUNDLE).read_text())
     except (OSError, ValueError):
@@ -152,7 +164,7 @@ def take_up(version: Path, author: str, reason: str) -> None:
 
 
 def checksums_of(version: Path) -> dict[str, str]:
-    """Digest by file name; empty where the list is missing or damaged."""
+    """Digest by file name; empty where the list is missing, damaged or unreadable."""
     try:
         lines = (version / model.CHECKSUMS).read_text().splitlines()
         return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
@@ -168,27 +180,33 @@ def problems(version: Path) -> tuple[str, ...]:
     tuple of str
         Empty if all files are there, unchanged, and no others.
     """
-    document = bundle_of(version)
     expected = checksums_of(version)
     if not expected:
         return (f"{version} has no readable {model.CHECKSUMS}",)
-    found = {p.relative_to(version).as_posix() for p in version.rglob("*") if not p.is_dir()}
+    unreadable: list[OSError] = []
+    found = {(here / n).relative_to(version).as_posix() for here, _, names in walk(version, unreadable) for n in names}
     said = [f"{name} is missing" for name in sorted(set(expected) - found)]
     said += [
         f"{name} does not belong to it" for name in sorted(found - set(expected) - {model.CHECKSUMS, *model.NOTICES})
     ]
-    said += filter(None, (_changed(version / name, expected[name]) for name in sorted(found & set(expected))))
-    if not document:
+    said += [f"{error.filename} cannot be read ({error.strerror})" for error in unreadable]
+    said += [
+        f"{name} {differs}"
+        for name in sorted(found & set(expected))
+        if (differs := _differs(version / name, expected[name]))
+    ]
+    if not bundle_of(version):
         said.append(f"{model.BUNDLE} cannot be read")
     return tuple(said)
 
 
-def _changed(path: Path, digest: str) -> str:
-    """How a file is not what it was; empty if it is. A disk that fails is a finding, and not the end of the looking."""
+def _differs(path: Path, digest: str) -> str:
+    """What is wrong with a published file; empty if nothing is."""
     try:
-        return "" if not path.is_symlink() and sha256_file(path) == digest else f"{path.name} was changed"
+        changed = path.is_symlink() or sha256_file(path) != digest
     except OSError as error:
-        return f"{path.name} cannot be read ({error.strerror})"
+        return f"cannot be read ({error.strerror})"
+    return "was changed" if changed else ""
 
 
 def point_current(folder: Path, version: str | None) -> None:

@@ -10,7 +10,6 @@ from lstops.errors import ConfigError
 from lstops.publish import model
 from lstops.publish.model import Supersession, Withdrawal
 from lstops.publish.notices import (
-    checked_words,
     is_usable,
     replaced_by,
     seal,
@@ -34,6 +33,7 @@ from lstops.publish.versions import (
     version_numbers,
 )
 from lstops.site.layout import Layout
+from lstops.words import checked_words
 
 
 def withdraw(
@@ -55,7 +55,7 @@ def withdraw(
     Raises
     ------
     ConfigError
-        If there is no such version, or author or reason are empty.
+        If there is no such version, or author or reason are empty or not one line of text.
     """
     author, reason = checked_words(f"the withdrawal of {version}", author, reason)
     absolute = layout.absolute(folder)

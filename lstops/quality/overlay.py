@@ -12,6 +12,7 @@ import numpy as np
 from lstops.errors import ConfigError
 from lstops.quality.judge import Judgement, Verdict
 from lstops.quality.tables import BoolArray, IntArray, SubrunTable
+from lstops.words import checked_words
 
 
 class OverlayAction(str, Enum):
@@ -207,14 +208,11 @@ def check_new(record: OverlayRecord, active: Iterable[OverlayRecord], known_subr
     Raises
     ------
     ConfigError
-        If author or reason are empty, subruns are not of the run or all of it, or the decision repeats or
-        contradicts another.
+        If author or reason are not one line of text, subruns are not of the run or all of it, or the decision repeats
+        or contradicts another.
     """
     run = record.run_number
-    if not record.author.strip() or not record.reason.strip():
-        raise ConfigError(
-            f"A decision about run {run} needs an author and a reason.", "Give --author and --reason, in words."
-        )
+    checked_words(f"a decision about run {run}", record.author, record.reason)
     if record.subruns and record.action is not OverlayAction.DROP_SUBRUNS:
         raise ConfigError(f"To {record.action.value} run {run} takes no subruns.", "Leave them out.")
     before = [other for other in active if other.run_number == run]

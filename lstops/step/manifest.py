@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from lstops.errors import DataError, StorageError
 from lstops.step.digest import sha256_file
 from lstops.step.model import ArtifactKind, Frozen, RelativePath
+from lstops.walk import walk
 
 MANIFEST_SCHEMA = 1
 #: ending of a manifest that was replaced: what was published from the old content stays explained
@@ -235,14 +236,32 @@ class ManifestStore:
         candidates += [_parse(p) for p in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*{RETIRED}"))]
         return [manifest for manifest in candidates if manifest]
 
-    def history(self) -> list[Manifest]:
-        """Every manifest that was replaced by a later one, by path."""
-        return [manifest for path in sorted(self.root.rglob(f"*{RETIRED}")) if (manifest := _parse(path))]
+    def history(self, unreadable: list[OSError] | None = None) -> list[Manifest]:
+        """Every manifest that was replaced by a later one, by path; `unreadable` as in `all`."""
+        return self._parsed(RETIRED, unreadable)
 
-    def all(self) -> list[Manifest]:
-        """Every readable manifest, by path."""
+    def all(self, unreadable: list[OSError] | None = None) -> list[Manifest]:
+        """Every manifest, by path; a damaged one counts as none.
+
+        Parameters
+        ----------
+        unreadable : list of OSError, optional
+            Takes the files and folders that cannot be read; without it they are errors.
+        """
+        return self._parsed(".json", unreadable)
+
+    def _parsed(self, suffix: str, unreadable: list[OSError] | None) -> list[Manifest]:
+        paths = [here / name for here, _, names in walk(self.root, unreadable) for name in names]
         found = []
-        for path in sorted(self.root.rglob("*.json")):
-            if manifest := self.read(path.relative_to(self.root).as_posix().removesuffix(".json")):
+        for path in sorted(path for path in paths if path.suffix == suffix):
+            try:
+                manifest = _parse(path)
+            except OSError as error:
+                if unreadable is None:
+                    raise
+                # a disk that fails in the middle of a file does not say which one
+                unreadable.append(OSError(error.errno, error.strerror, str(path)))
+                continue
+            if manifest:
                 found.append(manifest)
         return found

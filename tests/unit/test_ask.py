@@ -212,6 +212,7 @@ def test_decisions_hold_everywhere_until_they_are_revoked(
     [
         (["99", "--exclude", "--reason", "x"], "knows no run 99"),
         (["2001", "--exclude", "--reason", " "], "needs an author and a reason"),
+        (["2001", "--exclude", "--reason", "\x1b[31mcars"], "holds the character '\\x1b', which cannot be shown"),
         (["2001", "--reason", "x"], "What is decided"),
         (["2001", "--include", "--exclude", "--reason", "x"], "What is decided"),
         (["2001", "--drop-subruns", "3-", "--reason", "x"], "are no subruns"),

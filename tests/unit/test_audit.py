@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sites import make_site as make_site_file
@@ -117,6 +118,26 @@ def point_to(layout: Layout, version: str) -> None:
     pointer.symlink_to(version)
 
 
+#: reading it is an input/output error, also for root
+UNREADABLE = "/proc/self/mem"
+
+
+def replace_by_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(UNREADABLE)
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    path.chmod(0o440)
+
+
+def in_reprocessing(layout: Layout, name: str) -> None:
+    path = layout.base / "lstops/reprocessing/std_1" / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+
+
 DAMAGES: dict[str, tuple[Callable[[Layout], object], list[tuple[str, str]]]] = {
     "published file gone": (
         lambda at: in_version(at, lambda version: (version / DL3).unlink()),
@@ -180,30 +201,34 @@ DAMAGES: dict[str, tuple[Callable[[Layout], object], list[tuple[str, str]]]] = {
         lambda at: (at.base / "mc/DL1/AllSky/prod_a/TrainingDataset/x.h5").touch(),
         [("unfinished", "mc/DL1/AllSky/prod_a/TrainingDataset/x.h5")],
     ),
+    "file of a reprocessing that no step finished": (
+        lambda at: in_reprocessing(at, "dl3/20240115/x.fits"),
+        [("unfinished", "lstops/reprocessing/std_1/dl3/20240115/x.fits")],
+    ),
+    "what a reprocessing says of a night": (lambda at: in_reprocessing(at, "nights/20240115.json"), []),
+    "notice that is no text": (
+        lambda at: in_version(at, lambda version: write_sealed(version / "WITHDRAWN.txt", b"\xff\xfe")),
+        [("damaged", f"{V1}/WITHDRAWN.txt")],
+    ),
+    "notice that cannot be read": (
+        lambda at: in_version(at, lambda version: (version / "WITHDRAWN.txt").symlink_to(UNREADABLE)),
+        [("damaged", f"{V1}/WITHDRAWN.txt")],
+    ),
+    "version that is a link": (
+        lambda at: (at.base / FOLDER / "v0003").symlink_to("/tmp"),
+        [("foreign", f"{FOLDER}/v0003")],
+    ),
+    "manifest that cannot be read": (
+        lambda at: replace_by_link(at.manifests / "DL2/dl2_LST-1.Run02001.h5.json"),
+        [("unreadable", "lstops/manifests/DL2/dl2_LST-1.Run02001.h5.json")],
+    ),
+    "index manifest that cannot be read": (
+        lambda at: replace_by_link(at.manifests / CANDIDATES / "hdu-index.fits.gz.json"),
+        [("unreadable", f"lstops/manifests/{CANDIDATES}/hdu-index.fits.gz.json"),
+         ("unreadable", f"lstops/manifests/{CANDIDATES}/obs-index.fits.gz.link")],
+    ),
     "step that died": (lambda at: (at.staging / "abc-1").mkdir(parents=True), [("leftover", "lstops/staging/abc-1")]),
 }  # fmt: skip
-
-
-def test_a_disk_that_fails_is_named_and_the_rest_looked_at(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lstops.publish import versions
-    from lstops.step import digest, manifest
-
-    def fail(path: Path, *more: object) -> str:
-        if path.name in (DL3, "dl2_LST-1.Run02002.h5"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
-        return real(path)
-
-    real = digest.sha256_file
-    for module in (versions, digest, manifest):
-        if hasattr(module, "sha256_file"):
-            monkeypatch.setattr(module, "sha256_file", fail)
-    (layout.base / "DL3/x").touch()
-    report = audit(layout)
-    assert found(report) == [
-        ("changed", "DL2/dl2_LST-1.Run02002.h5"), ("changed", f"{CANDIDATES}/{DL3}"), ("damaged", V1), ("damaged", V2),
-        ("foreign", "DL3/x"),
-    ]  # fmt: skip
-    assert report.text().count("cannot be read (Input/output error)") == 4
 
 
 def test_a_damaged_notice_and_a_version_that_is_a_link_are_named(layout: Layout, tmp_path: Path) -> None:
@@ -232,6 +257,45 @@ def test_what_can_be_wrong_is_named(layout: Layout, name: str) -> None:
     left = sorted(layout.base.rglob("*"))
     assert found(audit(layout, full=False)) == expected
     assert sorted(layout.base.rglob("*")) == left  # nothing is removed or mended
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_files_on_a_failing_disk_are_named_and_the_rest_looked_at(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    from lstops.step.digest import sha256_file
+
+    bad = (f"{V1}/{DL3}", "DL2/dl2_LST-1.Run02001.h5", "DL1/dl1_LST-1.Run02001.h5")
+
+    def read(path: Path) -> str:
+        if layout.relative(path) in bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return sha256_file(path)
+
+    monkeypatch.setattr("lstops.publish.versions.sha256_file", read)
+    monkeypatch.setattr("lstops.step.manifest.sha256_file", read)
+    for path in bad[1:]:
+        os.utime(layout.absolute(path))  # so that it is read
+    (layout.base / "DL3/x").touch()
+    report = audit(layout, full=full)
+    expected = [("foreign", "DL3/x"), *(("unreadable", path) for path in sorted(bad[1:]))]
+    assert found(report) == ([("damaged", V1)] if full else []) + expected
+    assert report.text().count("cannot be read (Input/output error)") == 2 + full
+
+
+def test_a_folder_that_cannot_be_read_is_named(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir, bad = os.scandir, {str(layout.base / "DL3"), str(layout.manifests / "DL2"), str(layout.staging)}
+
+    def scan(path: str | Path) -> Any:
+        if str(path) in bad:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", scan)
+    report = audit(layout)
+    assert [path for code, path in found(report) if code == "unreadable"] == ["DL3", "lstops/manifests/DL2"]
+    # what the manifests would tell is not known: nothing is called useless
+    assert {code for code, _ in found(report)} == {"unreadable"}
 
 
 #: POSIX locks are by process: another one must hold it

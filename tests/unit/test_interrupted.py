@@ -17,8 +17,8 @@ import pytest
 from sites import make_site as make_site_file
 
 from lstops.operations.audit import audit_site
-from lstops.publish.audit import Code
 from lstops.publish.bundle import build_bundle
+from lstops.publish.findings import Code
 from lstops.publish.model import Bundle
 from lstops.publish.publisher import publish
 from lstops.publish.versions import (

@@ -29,8 +29,8 @@ from lstops.catalog.tables import ProductRow
 from lstops.embedded.postgres import EmbeddedPostgres
 from lstops.operations.audit import audit_site
 from lstops.operations.rebuild import rebuild
-from lstops.publish.audit import Code
 from lstops.publish.bundle import build_bundle
+from lstops.publish.findings import Code
 from lstops.publish.publisher import publish
 from lstops.publish.versions import list_versions, remove_tree
 from lstops.publish.withdraw import withdraw

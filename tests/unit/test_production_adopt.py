@@ -306,7 +306,7 @@ def test_what_does_not_say_its_nsb_is_registered_with_a_persons_word(
     assert f"lstops production register {PROD} --nsb GHZ" in caught.value.remedy
     with pytest.raises(ConfigError, match="99"):
         give_level(site, plan.plan_id, word(99.0))
-    with pytest.raises(ConfigError, match="needs its author"):
+    with pytest.raises(ConfigError, match="needs an author and a reason"):
         give_level(site, plan.plan_id, word(0.31).model_copy(update={"author": " "}))
     give_level(site, plan.plan_id, word(0.31))
     (production,) = registrations(site, plan.plan_id)

@@ -30,7 +30,7 @@ def test_who_gave_the_level_is_shown_and_survives_the_catalogue(
     monkeypatch.setattr("lstops.site.model.load_site", lambda _: site)
     nobody = CliRunner().invoke(app, ["register", PROD, "--nsb", "0.31"])
     assert isinstance(nobody.exception, ConfigError)
-    assert "needs its author" in nobody.exception.what
+    assert "needs an author and a reason" in nobody.exception.what
     silent = CliRunner().invoke(app, ["register", PROD, "--author", "Ana"])
     assert isinstance(silent.exception, ConfigError)
     assert "without --nsb" in silent.exception.what

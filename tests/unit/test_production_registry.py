@@ -131,7 +131,7 @@ def test_a_withdrawn_production_comes_back_by_a_person_only(catalog: None) -> No
 def test_decisions_need_author_and_reason(catalog: None, author: str, reason: str) -> None:
     with catalog_session() as session:
         register_production(session, made("a"))
-    with pytest.raises(ConfigError, match="needs its"), catalog_session() as session:
+    with pytest.raises(ConfigError, match="needs an author and a reason"), catalog_session() as session:
         withdraw(session, "a", None, author, reason)
     assert states() == {"a": "current"}
 

@@ -210,7 +210,7 @@ def test_what_is_given_up_makes_room_and_stays(crab: Site, monkeypatch: pytest.M
     several = next(i for i, s in enumerate(first.steps()) if len(s.outputs) > 1)
     make(crab, first, several)
     begin(crab, planned(crab, at(name="mine2")))
-    with pytest.raises(ConfigError, match="needs its reason"):
+    with pytest.raises(ConfigError, match="needs an author and a reason"):
         abandon(crab, "mine", "Ana", " ")
     found = abandon(crab, "mine", "Ana", "wrong level")
     layout = layout_of(crab)

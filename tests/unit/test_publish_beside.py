@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lstops.publish.audit import Code, audit_published
+from lstops.publish.audit import audit_published
 from lstops.publish.bundle import build_bundle
+from lstops.publish.findings import Code
 from lstops.publish.model import Published
 from lstops.publish.publisher import publish
 from lstops.publish.versions import current_version, list_versions, problems, remove_tree
