@@ -278,20 +278,23 @@ def _bundles(site: Site, night: Night, reduction: Plan | None, collection: Plan 
 
 
 def _ended(site: Site, night: Night, reduction: Plan | None, collection: Plan | None) -> tuple[EndedBundle, ...]:
-    """The newest version of each source of which readers get none because a person wanted that."""
-    found: list[EndedBundle] = []
+    """Of each source the newest version that readers do not get because a person wanted that."""
     if reduction is None or collection is None:
         return ()
-    for title in collection.context["sources"]:
-        versions = list_versions(bundle_folder(site, night, reduction, collection, title), layout_of(site))
-        if any(version.state is VersionState.CURRENT for version in versions):
-            continue
-        for version in reversed(versions):
-            if words := _end_of(version):
-                runs = bundle_of(layout_of(site).absolute(version.path)).get("runs", ())
-                found.append(EndedBundle(title, version.path, words, tuple(runs)))
-                break
-    return tuple(found)
+    folders = {t: bundle_folder(site, night, reduction, collection, t) for t in collection.context["sources"]}
+    found = (ended_in(folder, title, layout_of(site)) for title, folder in folders.items())
+    return tuple(bundle for bundle in found if bundle)
+
+
+def ended_in(folder: str, source: str, layout: Layout) -> EndedBundle | None:
+    """The newest version of a folder that a person withdrew or replaced, if nothing newer is current."""
+    for version in reversed(list_versions(folder, layout)):
+        if version.state is VersionState.CURRENT:
+            break
+        if words := _end_of(version):
+            runs = bundle_of(layout.absolute(version.path)).get("runs", ())
+            return EndedBundle(source, version.path, words, tuple(runs))
+    return None
 
 
 def _end_of(version: VersionInfo) -> str:

@@ -46,10 +46,10 @@ def actions(report: NightReport) -> tuple[Action, ...]:
 
 
 def _unpublished(report: NightReport) -> list[Action]:
-    # what a person has withdrawn or replaced needs nobody else
-    ended = {run for bundle in report.ended for run in bundle.runs}
-    good = [run for run in report.runs if run.selected and run.run_id not in ended]
     published = {run for bundle in report.published for run in bundle.runs}
+    # what a person has withdrawn or replaced needs nobody else
+    ended = {run for bundle in report.ended for run in bundle.runs} - published
+    good = [run for run in report.runs if run.selected and run.run_id not in ended]
     left = [run for run in good if run.run_id not in published and run.dl3 is not ProductState.PUBLISHED]
     if good and len(left) == len(good):
         causes = "see the causes below" if all(run.quarantine for run in good) else "look at the tasks of its DAG run"

@@ -136,7 +136,7 @@ class ReportBundle:
 
 @dataclass(frozen=True)
 class EndedBundle:
-    """The last version of a source of which readers get none: a person withdrew or replaced it.
+    """The last version of a source, if readers do not get it because a person withdrew or replaced it.
 
     Attributes
     ----------

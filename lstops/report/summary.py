@@ -87,7 +87,8 @@ def headline(report: NightReport) -> str:
     parts = []
     for bundle in report.published:
         parts.append(f"{plural(len(bundle.runs), 'run')} of {bundle.source} published as {bundle.version}")
-    parts += [f"{bundle.source} was {without_stop(bundle.words)}" for bundle in report.ended]
+    for ended in report.ended:
+        parts.append(f"{ended.path.rpartition('/')[2]} of {ended.source} was {without_stop(ended.words)}")
     return "; ".join(parts) + "."
 
 

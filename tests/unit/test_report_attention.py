@@ -9,14 +9,21 @@ import pytest
 import yaml
 
 from lstops.errors import ConfigError
+from lstops.operations.report import ended_in
 from lstops.operations.site_check import check_notify
+from lstops.publish.bundle import build_bundle
+from lstops.publish.publisher import publish
+from lstops.publish.versions import remove_tree
+from lstops.publish.withdraw import withdraw
 from lstops.report.attention import actions, missed_by_far
 from lstops.report.message import compose, failure_message, night_message, without_secrets
-from lstops.report.model import FailedCut, NightReport, Problem, Quarantine, ReportRun
+from lstops.report.model import EndedBundle, FailedCut, NightReport, Problem, Quarantine, ReportRun
+from lstops.report.summary import headline
 from lstops.site.model import load_site
 from lstops.site.notify import NotifyEvent
 
 from .nightreports import bundle, check, failed, report, run
+from .published_site import FOLDER, make_request, make_site
 
 PUBLISHED = {"published": (bundle(1),)}
 NO_MODELS = Quarantine("match", "no models at 0.81 GHz.", "request a production.")
@@ -72,6 +79,35 @@ def test_what_needs_a_person_is_named_with_a_remedy(night: NightReport, subjects
     assert "20240115" in message.subject
     for part in (*subjects, words, found[0].remedy, "http://host/lstops/reports/20240115"):
         assert part in message.text
+
+
+def test_what_somebody_withdrew_is_told_and_nobody_is_sent_to_publish_it_again() -> None:
+    ended = EndedBundle("Crab", "DL3/20240115/x/v0003", "withdrawn by Ana: clouds.", (1, 2))
+    alone = report(run(1, dl3="done"), run(2, dl3="done"), ended=(ended,))
+    assert actions(alone) == ()
+    assert headline(alone) == "v0003 of Crab was withdrawn by Ana: clouds."
+    # the version before is current again, and a run was in neither
+    (action,) = actions(report(run(1), run(2, dl3="done"), run(5, dl3="done"), published=(bundle(1),), ended=(ended,)))
+    assert (action.subject, action.cause) == ("Run 5", "good, but not published")
+
+
+def test_a_withdrawal_counts_until_something_newer_is_current(tmp_path: Path) -> None:
+    layout = make_site(tmp_path / "site")
+
+    def publish_with(gammaness: float) -> None:
+        publish(build_bundle(make_request(cuts={"gammaness": gammaness}), layout), layout)
+
+    publish_with(0.7)
+    publish_with(0.8)
+    assert ended_in(FOLDER, "Crab", layout) is None
+    withdraw(FOLDER, "v0002", "Ana", "clouds", layout)
+    expected = EndedBundle("Crab", f"{FOLDER}/v0002", "withdrawn by Ana: clouds", (2001, 2002))
+    assert ended_in(FOLDER, "Crab", layout) == expected, "v0001 is current again"
+    withdraw(FOLDER, "v0001", "Ben", "cars", layout)
+    assert ended_in(FOLDER, "Crab", layout) == expected
+    publish_with(0.9)
+    assert ended_in(FOLDER, "Crab", layout) is None
+    remove_tree(layout.base / "DL3")
 
 
 def test_what_somebody_decided_is_no_surprise_any_more() -> None:
