@@ -18,6 +18,7 @@ from lstops.publish.versions import (
     STAGE_PREFIX,
     bundle_of,
     checksums_of,
+    content_digest,
     is_beside,
     problems,
     version_folders,
@@ -91,7 +92,10 @@ def _quick_problems(version: Path) -> Iterator[str]:
 
 
 def _against_provenance(path: str, version: Path) -> Iterator[Finding]:
-    """A DL3 that is altered together with its checksum still differs from what its step made."""
+    """A file that is altered together with its checksum still differs from the content or from what its step made."""
+    if content_digest(checksums_of(version)) != bundle_of(version).get("digest"):
+        what = f"its files are not the content that {model.BUNDLE} describes"
+        yield Finding(Code.DAMAGED, path, what, _REPUBLISH)
     try:
         made = {o.state.sha256 for m in manifests_in(version / model.PROVENANCE) for o in m.outputs}
     except LstOpsError:

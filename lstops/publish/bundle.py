@@ -11,6 +11,7 @@ from lstops.publish import model, prov, provenance, texts
 from lstops.publish.index import check_index, portable_index, read_index
 from lstops.publish.model import Bundle, BundleRequest, CopiedFile
 from lstops.publish.obscore import obscore
+from lstops.publish.versions import content_digest
 from lstops.site.layout import Layout
 from lstops.step.manifest import ManifestStore, full_state, unchanged
 
@@ -73,7 +74,9 @@ def build_bundle(request: BundleRequest, layout: Layout) -> Bundle:
     if doubles := sorted({n for n in names if names.count(n) > 1 or n in _RESERVED}):
         raise ConfigError(f"two files of the bundle are called {', '.join(doubles)}.", "rename one of them.")
     # A source check carries the time it was made: it tells of the content, it is not content.
-    digest = _digest([*copied[: len(copied) - len(extras)]], written)
+    digest = content_digest(
+        {c.name: c.sha256 for c in copied} | {name: hashlib.sha256(b).hexdigest() for name, b in written.items()}
+    )
     return Bundle(request, tuple(sorted(copied, key=lambda c: c.name)), written, digest, manifests)
 
 
@@ -135,9 +138,3 @@ def _index_files(request: BundleRequest, store: ManifestStore, layout: Layout) -
             "run the index step of the plan.",
         )
     return found
-
-
-def _digest(copied: list[CopiedFile], written: dict[str, bytes]) -> str:
-    lines = [f"{c.sha256}  {c.name}\n" for c in copied]
-    lines += [f"{hashlib.sha256(b).hexdigest()}  {name}\n" for name, b in written.items()]
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,11 @@ POINTER_PREFIX = ".current-"
 #: beside the versions; held by whoever writes
 LOCK = ".lock"
 _LOCK_POLL_S = 0.1
+#: content beside the DL3 files
+_CONTENT = frozenset(
+    (model.HDU_INDEX, model.OBS_INDEX, model.RUNS, model.CUTS, model.DECISIONS, model.PROVENANCE, model.PROV,
+     model.OBSCORE)
+)  # fmt: skip
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -170,6 +176,12 @@ def checksums_of(version: Path) -> dict[str, str]:
         return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     except (OSError, ValueError):
         return {}
+
+
+def content_digest(digests: Mapping[str, str]) -> str:
+    """Digest of a version's content from those of its files; the source check and the small texts are not content."""
+    lines = [f"{digest}  {name}\n" for name, digest in digests.items() if name.startswith("dl3_") or name in _CONTENT]
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
 def problems(version: Path) -> tuple[str, ...]:

@@ -97,8 +97,20 @@ def test_a_file_altered_together_with_its_checksum_is_still_named(layout: Layout
     flip(path)
     rewrite(sums, sums.read_bytes().replace(old.encode(), sha256_file(path).encode()))
     report = audit(layout)
-    assert found(report) == [("damaged", V1)]
+    assert found(report) == [("damaged", V1), ("damaged", V1)]
     assert "is not the file that its step made" in report.text()
+
+
+def test_a_run_list_altered_together_with_its_checksum_is_still_named(layout: Layout) -> None:
+    from lstops.step.digest import sha256_file
+
+    path, sums = layout.absolute(f"{V1}/runs.ecsv"), layout.absolute(f"{V1}/SHA256SUMS")
+    old = sha256_file(path)
+    rewrite(path, path.read_bytes().replace(b"clouds, of course", b"laser, off course"))
+    rewrite(sums, sums.read_bytes().replace(old.encode(), sha256_file(path).encode()))
+    report = audit(layout)
+    assert found(report) == [("damaged", V1)]
+    assert "not the content that bundle.json describes" in report.text()
 
 
 def open_version(layout: Layout) -> Path:
