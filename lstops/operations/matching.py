@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,6 +64,8 @@ def match_runs(
 ) -> tuple[tuple[RunJob, ...], Causes]:
     """Find what each run of a night is reduced with; runs without are returned with cause and remedy."""
     nsb, unmeasured = read_nsb(site, night, (run.number for run in runs))
+    # most runs of a night share a production, which has hundreds of responses
+    responses = functools.cache(lambda production: irf_nodes(layout_of(site), production, matching.cuts))
     jobs: list[RunJob] = []
     causes: Causes = {
         f"run {run}": (error.what, "look at the log of the stage `nsb`, or exclude the run with a reason.")
@@ -82,7 +85,7 @@ def match_runs(
                 causes[f"run {run.number}"] = (found.match.explanation, remedy)
                 continue
             dropped = matching.dropped.get(run.number, ())
-            jobs.append(_job(site, night, run, rows[run.number], found.production, dropped, matching.cuts))
+            jobs.append(_job(site, night, run, rows[run.number], found.production, dropped, responses))
         except LstOpsError as error:
             causes[f"run {run.number}"] = (error.what, error.remedy)
     accepted, refused = split_runs(jobs, matching.cuts)
@@ -101,7 +104,7 @@ def _request_of(nsb: RunNsb, line: str | None) -> str:
 
 def _job(
     site: Site, night: Night, run: Run, row: RunRow, production: ProductionRow, dropped: Sequence[int],
-    cuts: CutSet,
+    responses: Callable[[ProductionRow], tuple[IrfNode, ...]],
 ) -> RunJob:  # fmt: skip
     layout, nightly = layout_of(site), site.nightly
     source = run.source
@@ -125,7 +128,7 @@ def _job(
         az_deg=mean_azimuth_deg(ra_deg, dec_deg, middle_s, site.observatory),
         middle_unix_s=middle_s,
         models=models_of(production),
-        irfs=irf_nodes(layout, production, cuts),
+        irfs=responses(production),
         dropped=_dropped_files(site, night, run.number, dropped, production.tailcut),
         tailcut=production.tailcut,
     )

@@ -196,8 +196,10 @@ def notes_of_dl2(layout: Layout, reduction: Plan | None, elapsed_s: Mapping[int,
     for step in reduction.steps() if reduction else ():
         manifest = store.read(step.primary.path) if step.primary.kind is ArtifactKind.DL2 else None
         record = manifest.output(step.primary.path) if manifest else None
+        if record is None:
+            continue
         run = int(step.subject.removeprefix("run "))
-        if record is not None and (words := _unusual(record.facts, elapsed_s.get(run, 0.0))):
+        if words := _unusual(record.facts, elapsed_s.get(run, 0.0)):
             found[run] = words
     return found
 

@@ -48,7 +48,7 @@ def prod_id_in_names(context: LintContext) -> Iterator[Finding]:
             if prod_id not in parts:
                 elsewhere.append((step, path))
             elif re.search(r"_\d{8}_", parts[-1]) and prod_id not in parts[-1]:
-                other_prefix.append((step, path))
+                other_prefix.append((step, parts[-1]))
     for stage, cases in by_stage(elsewhere).items():
         yield of_paths(
             cases,
@@ -58,15 +58,12 @@ def prod_id_in_names(context: LintContext) -> Iterator[Finding]:
             remedy="correct prod_id or the output paths; another production may own that place.",
         )
     for stage, cases in by_stage(other_prefix).items():
-        file_name = PurePosixPath(cases[0][1]).name
-        yield Finding(
+        yield of_paths(
+            cases,
             code="prod-id-mismatch",
             severity=Severity.WARNING,
-            place=cases[0][0].place,
-            message=f"{counted(len(cases), 'file')} of {stage} named after another production, e.g. {file_name}",
+            message=f"{counted(len(cases), 'file')} of {stage} named after another production, e.g. {cases[0][1]}",
             remedy="name the files after this production; until then identify them by content, never by name.",
-            count=len(cases),
-            items=tuple(PurePosixPath(path).name for _, path in cases[:20]),
         )
 
 

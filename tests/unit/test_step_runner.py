@@ -283,31 +283,29 @@ def test_sigterm_ends_the_command_and_reports(site: Site, layout: Layout, put: P
     assert subprocess.run(["pgrep", "-f", str(flag)], check=False, capture_output=True).returncode == 1
 
 
-def test_two_processes_never_make_one_product(site: Site, put: Put, tmp_path: Path) -> None:
+@pytest.fixture
+def slow_process(site: Site, put: Put, tmp_path: Path) -> Iterator[tuple[Plan, subprocess.Popen[bytes]]]:
+    """A process that is making out/b, and its plan."""
     put("in/a", "hello")
     plan, flag = slow_plan(tmp_path)
     process = start(plan, site)
     try:
         wait_for(flag, process)
-        with pytest.raises(BusyError, match=r"is being made by another process \(host .*pid"):
-            run_step(plan, 0, site, lock_patience_s=0.0)
+        yield plan, process
     finally:
         process.terminate()
         process.wait(timeout=120)
 
 
-def test_a_process_that_ends_late_is_waited_for(site: Site, put: Put, tmp_path: Path) -> None:
-    put("in/a", "hello")
-    plan, flag = slow_plan(tmp_path)
-    process = start(plan, site)
-    try:
-        wait_for(flag, process)
-        threading.Timer(1.5, process.terminate).start()
-        quick = make_plan((copy_step("in/a", "out/b"),))
-        assert run_step(quick, 0, site).ending is Ending.DONE
-    finally:
-        process.terminate()
-        process.wait(timeout=120)
+def test_two_processes_never_make_one_product(site: Site, slow_process: tuple[Plan, subprocess.Popen[bytes]]) -> None:
+    with pytest.raises(BusyError, match=r"is being made by another process \(host .*pid"):
+        run_step(slow_process[0], 0, site, lock_patience_s=0.0)
+
+
+def test_a_process_that_ends_late_is_waited_for(site: Site, slow_process: tuple[Plan, subprocess.Popen[bytes]]) -> None:
+    threading.Timer(1.5, slow_process[1].terminate).start()
+    quick = make_plan((copy_step("in/a", "out/b"),))
+    assert run_step(quick, 0, site).ending is Ending.DONE
 
 
 @pytest.fixture
